@@ -284,15 +284,27 @@ def _injection(kind: Injection, inputs: int, outputs: int) -> nn.Module:
             return InjectionMultiply(inputs, outputs)
 
 
+class TokenGroups(nn.Module):
+    """The tokens' channels back to the four scales."""
+
+    def __init__(self, channels: tuple[int, ...]) -> None:
+        super().__init__()
+        self.channels = list(channels)
+
+    def forward(self, tokens: Tensor) -> tuple[Tensor, ...]:
+        """[B, sum C_i, h, w] -> four [B, C_i, h, w]."""
+        return tuple(tokens.split(self.channels, dim=1))
+
+
 class Backbone(nn.Module):
     """Token pyramid, pooled tokens, transformer, and semantics injected at 1/8, 1/16 and 1/32."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
-        self.channels = config.channels
         self.tpm = TokenPyramid(config)
         self.ppa = PyramidPool(config.token_stride)
         self.trans = Transformer(sum(config.channels), config)
+        self.groups = TokenGroups(config.channels)
         # Nothing is injected at 1/4: the official list starts with a module that holds no parameters.
         self.SIM = nn.ModuleList(
             [
@@ -308,7 +320,7 @@ class Backbone(nn.Module):
         """[B, 3, H, W] -> the maps by name: `map4..map32`, `tokens`, `scale8`, `scale16`, `scale32`."""
         maps = self.tpm(x)
         tokens = self.trans(self.ppa(maps))
-        groups = tokens.split(self.channels, dim=1)
+        groups = self.groups(tokens)
         named = {f"map{stride}": value for stride, value in zip((4, 8, 16, 32), maps, strict=True)}
         named["tokens"] = tokens
         for index, stride in ((1, 8), (2, 16), (3, 32)):
@@ -347,6 +359,7 @@ class TopFormer(Network):
         self.backbone = Backbone(config)
         self.decode_head = SimpleHead(config)
         initialize_convs(self)
+        nn.init.normal_(self.decode_head.conv_seg.weight, std=0.01)  # as mmseg starts every head
 
     def forward(self, x: Tensor) -> Tensor | dict[str, Tensor]:
         """[B, 3, H, W], normalized RGB -> logits [B, classes, ceil(H / 8), ceil(W / 8)]."""
