@@ -45,8 +45,8 @@ class Stage:
 
 # Small pictures first: the shapes are learned at a third of the cost, then sharpened at the size that ships.
 STAGES = (
-    Stage(size=256, batch=16, steps=2000, lr=2.0e-3, lr_end=6e-4, warmup=100),
-    Stage(size=448, batch=8, steps=500, lr=6e-4, lr_end=1e-5),
+    Stage(size=256, batch=16, steps=4000, lr=2.0e-3, lr_end=6e-4, warmup=100),
+    Stage(size=448, batch=8, steps=600, lr=6e-4, lr_end=1e-5),
 )
 HEAD_LR = 2.0  # the official x10 is for a pretrained backbone
 EMA = 0.995

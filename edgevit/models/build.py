@@ -2,11 +2,12 @@
 
 import warnings
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from edgevit.checkpoints.layouts import topformer as topformer_layout
-from edgevit.checkpoints.reader import read_checkpoint
+from edgevit.checkpoints.reader import Checkpoint, read_checkpoint
 from edgevit.checkpoints.strict import load_strict
 from edgevit.errors import CheckpointError, UsageError
 from edgevit.models import topformer
@@ -14,6 +15,14 @@ from edgevit.models.layers import Network
 from edgevit.models.zoo import ModelCard, model_card
 
 MAX_SIDE = 4096  # px; a larger input is a typing error, not a phone's
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """An eval-mode network, and the checkpoint it was loaded from."""
+
+    network: Network
+    checkpoint: Checkpoint | None
 
 
 def create_model(
@@ -33,6 +42,19 @@ def create_model(
 
     Raises `UsageError` (unknown name, option or size) and `CheckpointError` (unreadable, refused, or not fitting).
     """
+    return load_network(name, weights, input_size, num_classes, outputs, **options).network
+
+
+def load_network(
+    name: str,
+    weights: str | Path | None = None,
+    input_size: tuple[int, ...] | None = None,
+    num_classes: int | None = None,
+    outputs: str = "task",
+    /,
+    **options: object,
+) -> Loaded:
+    """`create_model` with what the checkpoint says of itself."""
     card = model_card(name)
     size = checked_size(card, input_size)
     if outputs not in ("task", "all"):
@@ -40,13 +62,17 @@ def create_model(
     if num_classes is not None and (num_classes < 1 or card.num_classes is None):
         raise UsageError(f"{name} cannot have {num_classes} classes.", next=f"edgevit info {name}")
     config = topformer_layout.configure(card.variant, num_classes, options)
+    if card.task == "classification" and num_classes is None and card.num_classes:
+        config = replace(config, num_classes=card.num_classes)
+    checkpoint = None
     if weights is None:
         network = topformer.build(card.task, config, outputs == "all")
     else:
-        network = _load(card, Path(weights), config, num_classes, outputs == "all", options)
+        checkpoint = read_checkpoint(Path(weights), prefer=topformer_layout.PREFER)
+        network = _load(card, checkpoint, config, num_classes, outputs == "all", options)
     network.input_shape = (1, 3, *size)
     network.output_names = card.outputs
-    return network.eval()
+    return Loaded(network.eval(), checkpoint)
 
 
 def checked_size(card: ModelCard, size: tuple[int, ...] | None) -> tuple[int, int]:
@@ -65,31 +91,36 @@ def checked_size(card: ModelCard, size: tuple[int, ...] | None) -> tuple[int, in
 
 def _load(
     card: ModelCard,
-    path: Path,
+    checkpoint: Checkpoint,
     config: topformer.Config,
     num_classes: int | None,
     all_outputs: bool,
     options: Mapping[str, object],
 ) -> Network:
-    checkpoint = read_checkpoint(path, prefer=topformer_layout.PREFER)
+    source = checkpoint.path.name
     adapted = topformer_layout.adapt(checkpoint.tensors, card.task, config, options)
     if num_classes is not None and adapted.config.num_classes != num_classes:
         raise CheckpointError(
-            f"{path.name} holds {adapted.config.num_classes} classes, not {num_classes}.",
-            next=f"leave the class count out, or give a checkpoint of {num_classes} classes",
+            f"{source} holds {adapted.config.num_classes} classes, not {num_classes}.",
+            next="leave --num-classes out: the checkpoint's own count is used",
         )
     network = topformer.build(card.task, adapted.config, all_outputs)
+    start = {
+        key: value
+        for key, value in network.state_dict().items()
+        if adapted.untrained and key.startswith(adapted.untrained)
+    }
     load_strict(
         network,
-        adapted.tensors,
-        source=path.name,
+        {**start, **adapted.tensors},
+        source=str(checkpoint.path),
         likely=topformer_layout.recognize,
-        ignore=adapted.untrained,
     )
     if adapted.untrained:
         network.untrained = adapted.untrained
         warnings.warn(
-            f"{path.name} is an ImageNet backbone file: {' and '.join(adapted.untrained)} keep their random start",
-            stacklevel=3,
+            f"{source} is an ImageNet backbone file:"
+            f" {' and '.join(adapted.untrained)} keep their random start",
+            stacklevel=4,
         )
     return network

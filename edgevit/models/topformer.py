@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal, get_args
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -293,7 +294,7 @@ class TokenGroups(nn.Module):
 
     def forward(self, tokens: Tensor) -> tuple[Tensor, ...]:
         """[B, sum C_i, h, w] -> four [B, C_i, h, w]."""
-        return tuple(tokens.split(self.channels, dim=1))
+        return torch.split(tokens, self.channels, dim=1)
 
 
 class Backbone(nn.Module):
@@ -424,12 +425,14 @@ class TopFormerClassifier(Network):
         return {"logits": logits, "tokens": tokens} if self.all_outputs else logits
 
 
-NETWORKS: Mapping[str, type[TopFormer | TopFormerFeatures | TopFormerClassifier]] = MappingProxyType(
-    {
-        "segmentation": TopFormer,
-        "features": TopFormerFeatures,
-        "classification": TopFormerClassifier,
-    }
+NETWORKS: Mapping[str, type[TopFormer | TopFormerFeatures | TopFormerClassifier]] = (
+    MappingProxyType(
+        {
+            "segmentation": TopFormer,
+            "features": TopFormerFeatures,
+            "classification": TopFormerClassifier,
+        }
+    )
 )
 
 

@@ -1,0 +1,72 @@
+# `make demo` and `make test` need Python 3.11, git and make; everything else is made in .venv from
+# requirements.lock, once. `make` alone lists the targets. Works with GNU make 3.81, which macOS has.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.made-from-the-lock
+PYTHONS := $(or $(PYTHON),python3.11 python3 python)
+PYTEST_ARGS ?=
+
+.PHONY: help venv demo test test-all check lock clean
+
+help:
+	@echo "make demo      export topformer-t for Android, verify it, segment a picture; into demo/"
+	@echo "make test      the tests                                  (PYTEST_ARGS='-k bundle' narrows)"
+	@echo "make test-all  the tests and the full matrices                                   (the same)"
+	@echo "make check     ruff, ruff format, mypy --strict, import-linter"
+	@echo "make venv      .venv from requirements.lock, as every target does  (PYTHON=... picks one)"
+	@echo "make lock      resolve pyproject.toml anew and write requirements.lock"
+	@echo "make clean     remove demo/, builds and caches; .venv stays"
+
+venv: $(STAMP)
+
+# The pins reach the isolated builds of source packages through PIP_CONSTRAINT (pip before 25.3), and
+# edgevit's own build backend is in the lock, so nothing unpinned is downloaded.
+$(STAMP): requirements.lock pyproject.toml
+	@for python in $(PYTHONS); do \
+	  if $$python -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	    $(BIN)/python -c 'import pip' 2>/dev/null || $$python -m venv --clear $(VENV); exit; fi; \
+	done; \
+	echo "edgevit needs Python 3.11 or newer with its venv module; none was found ($(PYTHONS))." >&2; \
+	echo "Next: Debian: apt-get install python3.11-venv; or make PYTHON=/path/to/python3.11" >&2; \
+	exit 1
+	@echo "Filling $(VENV) from requirements.lock: about 3 GB with the CPU build of torch, minutes."
+	@PIP_CONSTRAINT=requirements.lock $(BIN)/python -m pip install -qq -r requirements.lock
+	@$(BIN)/python -m pip install -qq --no-deps --no-build-isolation -e .
+	@$(BIN)/python -m pip check
+	@touch $@
+
+demo: $(STAMP)
+	@mkdir -p demo && rm -rf demo/segmented
+	$(BIN)/edgevit export topformer-t --target android-arm64 -o demo/bundle --force
+	$(BIN)/edgevit verify demo/bundle
+	$(BIN)/python scripts/demo_picture.py demo/pictures/scene.png
+	$(BIN)/edgevit run demo/bundle demo/pictures/scene.png -o demo/segmented
+	@echo
+	@echo "The bundle for a phone:  $(CURDIR)/demo/bundle"
+	@echo "A picture never seen:    $(CURDIR)/demo/pictures/scene.png"
+	@for png in demo/segmented/*.png; do echo "What was found in it:    $(CURDIR)/$$png"; done
+
+test: $(STAMP)
+	@$(BIN)/python -m pytest -m "not full" $(PYTEST_ARGS)
+
+test-all: $(STAMP)
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: $(STAMP)
+	@failed=; \
+	for tool in "ruff check" "ruff format --check" "mypy" "lint-imports"; do \
+	  echo "== $$tool"; $(BIN)/$$tool || failed="$$failed, $$tool"; \
+	done; \
+	if [ -n "$$failed" ]; then echo "make check failed: $${failed#, }" >&2; exit 1; fi; \
+	echo "make check passed"
+
+lock: $(STAMP)
+	@$(BIN)/python scripts/lock.py --resolve
+
+clean:
+	@rm -rf demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	@find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""One file an official project: how its checkpoints name things."""

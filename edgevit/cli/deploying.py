@@ -1,0 +1,178 @@
+"""`edgevit export`."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edgevit.cli.console import Terminal, print_json, print_table
+from edgevit.cli.options import Atol, Json, MinCosine, Quiet, Runtimes, options, sizes, words
+from edgevit.errors import UsageError
+
+if TYPE_CHECKING:
+    from edgevit.bundle import Bundle
+    from edgevit.spec import DeploySpec
+
+
+def export(
+    model: Annotated[str, typer.Argument(help="A name of `edgevit list`.")],
+    output_dir: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", "--output-dir", help="The bundle; several sizes or precisions lie below it."
+        ),
+    ] = None,
+    target: Annotated[
+        str,
+        typer.Option(
+            help="android-arm64, linux-arm64, ios-arm64, macos-arm64 or host.", show_default=True
+        ),
+    ] = "host",
+    runtime: Runtimes = None,
+    precision: Annotated[
+        str | None, typer.Option("-p", "--precision", help="fp32 or fp16, comma-separated.")
+    ] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(
+            "--weights", "--checkpoint", help="Your checkpoint; without it, demo weights."
+        ),
+    ] = None,
+    input_size: Annotated[
+        list[str] | None,
+        typer.Option("--input-size", metavar="H W", help="In pixels; may be repeated."),
+    ] = None,
+    num_classes: Annotated[
+        int | None, typer.Option(help="Checked against the checkpoint, which tells it anyway.")
+    ] = None,
+    labels: Annotated[Path | None, typer.Option(help="Class names, one a line.")] = None,
+    output: Annotated[
+        str, typer.Option(help="logits, or mask (upsample and argmax inside).")
+    ] = "logits",
+    fit: Annotated[
+        str, typer.Option(help="How photos meet the input size: stretch or pad.")
+    ] = "stretch",
+    option: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="Of the architecture, e.g. injection=fuse_sum."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the random inputs files are compared on.")] = 0,
+    opset: Annotated[int, typer.Option(help="ONNX operator set, 18 or newer.")] = 18,
+    atol: Atol = None,
+    min_cosine: MinCosine = None,
+    no_verify: Annotated[
+        bool, typer.Option("--no-verify", help="Skip the comparison, and say so.")
+    ] = False,
+    no_reparameterize: Annotated[
+        bool, typer.Option("--no-reparameterize", help="Export the network as it was trained.")
+    ] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Print what each rewrite did.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything, write nothing.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace a bundle that is there.")] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Take a network to a verified bundle: load, rewrite exactly, export, compare, seal."""
+    from edgevit.spec import FITS, OUTPUTS, DeploySpec
+
+    if output not in OUTPUTS or fit not in FITS:
+        raise UsageError(
+            f"--output takes {' or '.join(OUTPUTS)}, and --fit {' or '.join(FITS)}.",
+            next="edgevit export --help",
+        )
+    base = DeploySpec(
+        model=model,
+        output_dir=output_dir or Path("out"),
+        target=target,
+        runtimes=words(runtime),
+        weights=weights,
+        num_classes=num_classes,
+        options=options(option),
+        labels=labels,
+        output="mask" if output == "mask" else "logits",
+        fit="pad" if fit == "pad" else "stretch",
+        reparameterize=not no_reparameterize,
+        verify=not no_verify,
+        atol=atol,
+        min_cosine=min_cosine,
+        seed=seed,
+        opset=opset,
+        force=force,
+    )
+    specs = _spread(base, sizes(input_size), words(precision) or (None,))
+    terminal = Terminal(quiet)
+    from edgevit.deploy import check_spec, deploy
+
+    for spec in specs:
+        check_spec(spec)
+    if dry_run:
+        _print_plan(specs, as_json)
+        return
+    bundles = [deploy(spec, terminal.report) for spec in specs]
+    if as_json:
+        from edgevit.summary import bundle_summary
+
+        print_json([bundle_summary(bundle) for bundle in bundles])
+        return
+    for bundle in bundles:
+        _print_bundle(bundle, explain)
+    command = "run" if bundles[0].manifest.task == "segmentation" else "verify"
+    photo = " PHOTO.jpg -o segmented" if command == "run" else ""
+    terminal.next(f"edgevit {command} {bundles[0].path}{photo}")
+
+
+def _spread(
+    base: "DeploySpec",
+    sizes: tuple[tuple[int, int] | None, ...],
+    precisions: tuple[str | None, ...],
+) -> "list[DeploySpec]":
+    """One spec a bundle; several lie beside each other below the output directory."""
+    from edgevit.spec import bundle_name
+
+    specs = []
+    for size in sizes:
+        for precision in precisions:
+            spec = replace(base, input_size=size, precision=precision)
+            if len(sizes) * len(precisions) > 1:
+                name = bundle_name(
+                    base.model, size or base.card.input_size, spec.resolved_precision
+                )
+                spec = replace(spec, output_dir=base.output_dir / name)
+            specs.append(spec)
+    return specs
+
+
+def _print_plan(specs: "list[DeploySpec]", as_json: bool) -> None:
+    rows = [
+        {
+            "output_dir": str(spec.output_dir),
+            "model": spec.model,
+            "input_size": list(spec.input_size or spec.card.input_size),
+            "precision": spec.resolved_precision,
+            "formats": list(spec.formats),
+            "weights": str(spec.weights or "demo weights"),
+        }
+        for spec in specs
+    ]
+    if as_json:
+        print_json(rows)
+        return
+    shown = [
+        [" ".join(map(str, v)) if isinstance(v, list) else str(v) for v in r.values()] for r in rows
+    ]
+    print_table(rows[0], shown, "Nothing was written (--dry-run)")
+
+
+def _print_bundle(bundle: "Bundle", explain: bool) -> None:
+    from edgevit.summary import file_rows, pass_rows
+
+    if explain:
+        columns = ("pass", "stage", "format", "operations", "largest difference (float64)")
+        print_table(columns, pass_rows(bundle), "Rewrites")
+    columns = ("file", "size", "verified", "difference", "pixels that agree")
+    print_table(columns, file_rows(bundle), str(bundle.path))

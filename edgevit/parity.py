@@ -1,0 +1,174 @@
+"""One measure of difference, and the network's outputs against those of an exported file."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgevit.errors import CheckFailed
+from edgevit.ports import from_file, to_file
+from edgevit_export.artifact import Artifact, TensorSpec, content_sha256
+from edgevit_runtimes.engines import engine_of, open_session, versions
+from edgevit_runtimes.errors import DeviceFailed
+
+Array = NDArray[np.generic]
+Status = Literal["executed", "evaluated", "not verified"]
+
+FP32_DIFFERENCE = 1e-4
+FP16_COSINE = 0.999
+MASK_AGREEMENT = 0.999
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One input with what the fp32 network makes of it."""
+
+    name: str
+    inputs: tuple[Array, ...]
+    outputs: tuple[Array, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What a file of some precision must keep. None: not asked."""
+
+    difference: float | None = FP32_DIFFERENCE
+    atol: float | None = None
+    cosine: float | None = None
+    agreement: float | None = None  # of the class per pixel
+
+    @classmethod
+    def of(
+        cls, precision: str, is_map: bool, atol: float | None, min_cosine: float | None
+    ) -> "Bounds":
+        """DESIGN's bounds for a precision; `atol` and `min_cosine` replace them."""
+        agreement = MASK_AGREEMENT if is_map else None
+        if atol is not None:
+            return cls(None, atol, min_cosine, agreement)
+        if precision == "fp32":
+            return cls(FP32_DIFFERENCE, None, min_cosine, agreement)
+        return cls(None, None, min_cosine or FP16_COSINE, agreement)
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What is known about one file."""
+
+    status: Status
+    reason: str  # why not, where it is not verified
+    difference: float | None = None  # the worst over all cases and outputs
+    absolute: float | None = None
+    cosine: float | None = None
+    agreement: float | None = None
+    cases: int = 0
+    runtime: tuple[tuple[str, str], ...] = ()  # package, version
+
+
+def difference(got: Array, want: Array) -> float:
+    """max|got - want| / max(1, std(want)); infinite where shapes differ or a value is not finite."""
+    if got.shape != want.shape or not np.isfinite(got).all():
+        return float("inf")
+    wide, reference = got.astype(np.float64), want.astype(np.float64)
+    return float(np.abs(wide - reference).max() / max(1.0, float(reference.std())))
+
+
+def cosine(got: Array, want: Array) -> float:
+    """Cosine of the angle between two outputs as vectors; 0 where a value is not finite or one is all zero."""
+    a, b = got.astype(np.float64).ravel(), want.astype(np.float64).ravel()
+    if a.shape != b.shape or not np.isfinite(a).all():
+        return 0.0
+    norm = float(np.linalg.norm(a) * np.linalg.norm(b))
+    return float(a @ b) / norm if norm else float(np.array_equal(a, b))
+
+
+def agreement(got: Array, want: Array) -> float:
+    """Share of pixels with the same class: of label maps as they are, of class maps [1, C, H, W] by argmax."""
+    if got.shape != want.shape:
+        return 0.0
+    if not np.issubdtype(want.dtype, np.integer):
+        got, want = got.argmax(1), want.argmax(1)
+    return float((got == want).mean())
+
+
+def check_parity(artifact: Artifact, cases: Sequence[Case], bounds: Bounds) -> Verification:
+    """Reopen a file from the disk, check its hash, run every case and compare.
+
+    Raises `CheckFailed` where a hash, an output's count or shape, or a bound does not hold. A runtime that this machine
+    cannot have gives `not verified` with the reason.
+    """
+    if content_sha256(artifact.path) != artifact.sha256:
+        raise CheckFailed(
+            f"{artifact.path.name} changed on the disk since it was written.", next="export again"
+        )
+    engine = engine_of(artifact.path)
+    try:
+        session = open_session(artifact.path)
+    except DeviceFailed as error:
+        return Verification("not verified", error.message)
+    worst: list[tuple[float, float, float, float]] = []
+    with session:
+        if len(session.outputs) != len(artifact.outputs):
+            raise CheckFailed(
+                f"{artifact.path.name} has {len(session.outputs)} outputs,"
+                f" the network {len(artifact.outputs)}."
+            )
+        for port, spec in zip(session.inputs, artifact.inputs, strict=True):
+            if port.shape != spec.shape:
+                raise CheckFailed(
+                    f"{artifact.path.name} takes {port.shape} where {spec.shape} was exported."
+                )
+        for case in cases:
+            fed = [to_file(a, s) for a, s in zip(case.inputs, artifact.inputs, strict=True)]
+            outputs = session.run(*fed)
+            for got, spec, want in zip(outputs, artifact.outputs, case.outputs, strict=True):
+                worst.append(_compare(artifact.path.name, from_file(got, spec), spec, want))
+    found = Verification(
+        "executed",
+        "",
+        difference=max(row[0] for row in worst),
+        absolute=max(row[1] for row in worst),
+        cosine=min(row[2] for row in worst),
+        agreement=min(row[3] for row in worst) if bounds.agreement is not None else None,
+        cases=len(cases),
+        runtime=tuple(versions(engine).items()),
+    )
+    _hold(artifact.path.name, found, bounds)
+    return found
+
+
+def _compare(
+    name: str, got: Array, spec: TensorSpec, want: Array
+) -> tuple[float, float, float, float]:
+    if got.shape != want.shape:
+        raise CheckFailed(f"{name}: {spec.name} is {got.shape}, the network's is {want.shape}.")
+    if np.issubdtype(want.dtype, np.integer):
+        # Labels have no distance: two neighbors of a class list are as wrong as any others.
+        return 0.0, 0.0, 1.0, agreement(got, want)
+    if not np.isfinite(got).all():
+        raise CheckFailed(f"{name}: {spec.name} holds values that are not finite.")
+    if float(np.ptp(got)) == 0.0 and float(np.ptp(want)) != 0.0:
+        raise CheckFailed(f"{name}: {spec.name} is the same value everywhere.")
+    absolute = float(np.abs(got.astype(np.float64) - want.astype(np.float64)).max())
+    same = agreement(got, want) if want.ndim == 4 else 1.0
+    return difference(got, want), absolute, cosine(got, want), same
+
+
+def _hold(name: str, found: Verification, bounds: Bounds) -> None:
+    """Raise `CheckFailed` naming the first bound that does not hold."""
+    rows = (
+        ("difference", found.difference, bounds.difference, False),
+        ("absolute difference", found.absolute, bounds.atol, False),
+        ("cosine", found.cosine, bounds.cosine, True),
+        ("mask agreement", found.agreement, bounds.agreement, True),
+    )
+    for what, value, bound, at_least in rows:
+        if value is None or bound is None:
+            continue
+        if not (value >= bound if at_least else value <= bound):
+            raise CheckFailed(
+                f"{name} does not compute what the network computes: {what} {value:.3g},"
+                f" {'at least' if at_least else 'at most'} {bound:g} is allowed.",
+                next="edgevit export with --no-reparameterize, or report this with the model's name",
+            )

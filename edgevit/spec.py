@@ -1,0 +1,79 @@
+"""DeploySpec: everything that decides what a bundle holds, as one frozen value."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from edgevit.errors import UsageError
+from edgevit.models.zoo import ModelCard, model_card
+from edgevit.targets import Target, narrowed, target_named
+
+PRECISIONS = ("fp32", "fp16", "w8a8", "w8dyn", "w8", "w4", "mixed", "int8", "p6", "p4")
+AVAILABLE = ("fp32", "fp16")  # the quantized ones come with their accuracy gates
+OUTPUTS = ("logits", "mask")
+FITS = ("stretch", "pad")
+
+
+@dataclass(frozen=True, slots=True)
+class DeploySpec:
+    """One model, one size, one precision, one kind of output: one bundle.
+
+    `weights` None takes the demo weights. `atol` replaces the relative measure by an absolute bound; `min_cosine` replaces
+    the cosine bound of reduced precisions.
+    """
+
+    model: str
+    output_dir: Path
+    target: str = "host"
+    runtimes: tuple[str, ...] = ()
+    precision: str | None = None  # None: the target's own
+    weights: Path | None = None
+    input_size: tuple[int, ...] | None = None
+    num_classes: int | None = None
+    options: tuple[tuple[str, object], ...] = ()
+    labels: Path | None = None
+    output: Literal["logits", "mask"] = "logits"
+    fit: Literal["stretch", "pad"] = "stretch"
+    reparameterize: bool = True
+    verify: bool = True
+    atol: float | None = None
+    min_cosine: float | None = None
+    seed: int = 0
+    opset: int = 18
+    force: bool = False
+
+    @property
+    def card(self) -> ModelCard:
+        """The model's card; raises `UsageError` on an unknown name."""
+        return model_card(self.model)
+
+    @property
+    def place(self) -> Target:
+        """The target; raises `UsageError` on an unknown name."""
+        return target_named(self.target)
+
+    @property
+    def formats(self) -> tuple[str, ...]:
+        """The formats to write, in the target's order of preference."""
+        return narrowed(self.place, self.runtimes)
+
+    @property
+    def resolved_precision(self) -> str:
+        """The precision asked for, or the target's own; raises `UsageError` on an unknown one."""
+        precision = self.precision or self.place.precision
+        if precision not in PRECISIONS:
+            raise UsageError(
+                f"There is no precision {precision!r}; there are {', '.join(PRECISIONS)}.",
+                next="--precision fp32",
+            )
+        if precision not in AVAILABLE:
+            raise UsageError(
+                f"Precision {precision} is not built yet: this version writes {' and '.join(AVAILABLE)}.",
+                next="--precision fp32",
+            )
+        return precision
+
+
+def bundle_name(model: str, size: tuple[int, int], precision: str) -> str:
+    """The directory of one bundle among several: `<model>-<HxW>-<precision>`."""
+    return f"{model}-{size[0]}x{size[1]}-{precision}"

@@ -1,0 +1,62 @@
+"""TARGETS: what a device takes, in order of preference, and what it is assumed to have."""
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from edgevit.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A kind of device: formats in order of preference, default precision, CPU features assumed."""
+
+    name: str
+    formats: tuple[str, ...]
+    precision: str
+    cpu_features: tuple[str, ...]
+
+
+TARGETS: Mapping[str, Target] = MappingProxyType(
+    {
+        target.name: target
+        for target in (
+            Target("android-arm64", ("executorch", "onnx", "litert"), "fp32", ("neon",)),
+            Target("linux-arm64", ("onnx", "litert", "executorch"), "fp32", ("neon",)),
+            Target("ios-arm64", ("coreml",), "fp16", ("neon", "fp16")),
+            Target("macos-arm64", ("coreml",), "fp16", ("neon", "fp16")),
+            Target("host", ("onnx", "executorch", "litert", "coreml"), "fp32", ()),
+        )
+    }
+)
+
+# What a target takes beside its defaults when --runtime asks for it. Their Core ML delegate comes with a later version.
+RUNTIME_ALIASES: Mapping[str, str] = MappingProxyType({"tflite": "litert"})
+
+
+def target_named(name: str) -> Target:
+    """The target of this name; raises `UsageError` with the nearest ones."""
+    try:
+        return TARGETS[name]
+    except KeyError:
+        near = difflib.get_close_matches(name, TARGETS, n=2, cutoff=0.4)
+        hint = f"; did you mean {' or '.join(near)}?" if near else "."
+        raise UsageError(
+            f"There is no target {name!r}{hint} Targets: {', '.join(TARGETS)}.",
+            next="edgevit export --help",
+        ) from None
+
+
+def narrowed(target: Target, runtimes: tuple[str, ...]) -> tuple[str, ...]:
+    """The target's formats, narrowed to `runtimes` in the target's order; raises `UsageError`."""
+    if not runtimes:
+        return target.formats
+    wanted = [RUNTIME_ALIASES.get(name, name) for name in runtimes]
+    for name in wanted:
+        if name not in target.formats:
+            raise UsageError(
+                f"{target.name} takes {', '.join(target.formats)}, not {name!r}.",
+                next=f"--runtime {target.formats[0]}, or --target host",
+            )
+    return tuple(name for name in target.formats if name in wanted)

@@ -1,0 +1,41 @@
+"""verify: every hash of a bundle, then every file run on the golden input, without torch."""
+
+from collections.abc import Callable
+
+from edgevit.bundle import Bundle
+from edgevit.parity import Bounds, Case, Verification, check_parity
+from edgevit_export.artifact import Artifact
+
+
+def verify_bundle(
+    bundle: Bundle,
+    formats: tuple[str, ...] = (),
+    atol: float | None = None,
+    min_cosine: float | None = None,
+    report: Callable[[str, Verification], None] = lambda *_: None,
+) -> dict[str, Verification]:
+    """Check the bundle's files and run them again on its golden input; returns what was found, by path.
+
+    Raises `BundleError` and `CheckFailed` as `Bundle.check` and `check_parity` do.
+    """
+    bundle.check()
+    manifest = bundle.manifest
+    files = [bundle.entry(name) for name in formats] or list(manifest.files)
+    bounds = Bounds.of(manifest.precision, manifest.task == "segmentation", atol, min_cosine)
+    found = {}
+    for file in files:
+        outputs = tuple(bundle.golden(spec.name) for spec in file.outputs)
+        case = Case("golden", (bundle.golden("input"),), outputs)
+        artifact = Artifact(
+            format=file.format,
+            path=bundle.checked(file),
+            precision=file.precision,
+            size=file.size,
+            sha256=file.sha256,
+            inputs=file.inputs,
+            outputs=file.outputs,
+            tools={},
+        )
+        found[file.path] = check_parity(artifact, [case], bounds)
+        report(file.path, found[file.path])
+    return found

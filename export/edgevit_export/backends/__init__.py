@@ -1,0 +1,1 @@
+"""One file a format that writes it: `write(model, example, names, scheme, path) -> Artifact`."""

@@ -1,0 +1,110 @@
+"""Core ML: an .mlpackage with an ML program, float32 at its borders, written without anything of this machine."""
+
+import json
+import shutil
+import tempfile
+import uuid
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.export import ExportedProgram
+
+from edgevit_export.artifact import Artifact, TensorSpec, content_sha256, content_size
+from edgevit_export.capture import capture
+from edgevit_export.formats import FORMATS, tool_versions
+from edgevit_export.names import Names
+from edgevit_export.quiet import quiet
+from edgevit_export.scheme import Scheme
+
+NAMESPACE = uuid.UUID("5b1f3a52-8f4e-5a41-9a55-0f6f3c1f0d3e")  # of the item names in our manifests
+
+
+def write(
+    model: nn.Module, example: tuple[Tensor, ...], names: Names, scheme: Scheme, path: Path
+) -> Artifact:
+    """Write an .mlpackage directory for iOS 16 and macOS 13 or newer; raises `LoweringFailed`."""
+    program = _without_aliases(capture(model, example).run_decompositions({}))
+    with quiet(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # coremltools warns of every untested torch version
+        import coremltools as ct
+
+        precision = ct.precision.FLOAT16 if scheme.precision == "fp16" else ct.precision.FLOAT32
+        converted = ct.convert(
+            program,
+            source="pytorch",
+            convert_to="mlprogram",
+            inputs=[
+                ct.TensorType(name=name, shape=tuple(value.shape), dtype=np.float32)
+                for name, value in zip(names.inputs, example, strict=True)
+            ],
+            outputs=[ct.TensorType(name=name, dtype=np.float32) for name in names.outputs],
+            compute_precision=precision,
+            minimum_deployment_target=ct.target.iOS16,
+            skip_model_load=True,
+        )
+        with tempfile.TemporaryDirectory() as scratch:
+            saved = Path(scratch) / "model.mlpackage"
+            converted.save(str(saved))
+            _name_items(saved)
+            _order_maps(saved)
+            shutil.copytree(saved, path)
+    with torch.no_grad():
+        outputs = model(*example)
+    outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+    return Artifact(
+        format="coreml",
+        path=path,
+        precision=scheme.precision,
+        size=content_size(path),
+        sha256=content_sha256(path),
+        inputs=_specs(names.inputs, example),
+        outputs=_specs(names.outputs, outputs),
+        tools=tool_versions(FORMATS["coreml"]),
+        facts={"minimum_target": "iOS16, macOS13", "compute_precision": scheme.precision},
+    )
+
+
+def _without_aliases(program: ExportedProgram) -> ExportedProgram:
+    """Drop aten.alias and aten.detach, which coremltools does not know and which compute nothing."""
+    graph = program.graph_module.graph
+    nothing = (torch.ops.aten.alias.default, torch.ops.aten.detach.default)
+    for node in list(graph.nodes):
+        if node.op == "call_function" and node.target in nothing:
+            node.replace_all_uses_with(node.args[0])
+            graph.erase_node(node)
+    program.graph_module.recompile()
+    return program
+
+
+def _name_items(package: Path) -> None:
+    """Name the manifest's items by their paths: coremltools draws them at random."""
+    manifest = package / "Manifest.json"
+    content = json.loads(manifest.read_text())
+    renamed = {
+        old: str(uuid.uuid5(NAMESPACE, item["path"])).upper()
+        for old, item in content["itemInfoEntries"].items()
+    }
+    content["itemInfoEntries"] = {
+        renamed[old]: item for old, item in content["itemInfoEntries"].items()
+    }
+    content["rootModelIdentifier"] = renamed[content["rootModelIdentifier"]]
+    manifest.write_text(json.dumps(content, indent=4, sort_keys=True) + "\n")
+
+
+def _order_maps(package: Path) -> None:
+    """Write the program's maps in key order: protobuf's own order changes from run to run."""
+    from coremltools.proto import Model_pb2
+
+    program = package / "Data" / "com.apple.CoreML" / "model.mlmodel"
+    model = Model_pb2.Model.FromString(program.read_bytes())
+    program.write_bytes(model.SerializeToString(deterministic=True))
+
+
+def _specs(names: tuple[str, ...], tensors: tuple[Tensor, ...]) -> tuple[TensorSpec, ...]:
+    return tuple(
+        TensorSpec(name, tuple(v.shape), "float32", "NCHW" if v.ndim == 4 else "any")
+        for name, v in zip(names, tensors, strict=True)
+    )

@@ -1,0 +1,60 @@
+"""ExecuTorch: a .pte program whose network runs in the XNNPACK delegate."""
+
+import warnings
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from edgevit_export.artifact import Artifact, TensorSpec, content_sha256
+from edgevit_export.capture import capture
+from edgevit_export.formats import FORMATS, tool_versions
+from edgevit_export.names import Names
+from edgevit_export.quiet import quiet
+from edgevit_export.scheme import Scheme
+
+
+def write(
+    model: nn.Module, example: tuple[Tensor, ...], names: Names, scheme: Scheme, path: Path
+) -> Artifact:
+    """Write a .pte file; raises `LoweringFailed`."""
+    with quiet(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # executorch's own deprecations, of torch and of itself
+        from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+        from executorch.exir import to_edge_transform_and_lower
+
+        program = capture(model, example)
+        edge = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()])
+        delegates = _delegates(edge.exported_program().graph_module)
+        buffer = edge.to_executorch().buffer
+    path.write_bytes(buffer)
+    with torch.no_grad():
+        outputs = model(*example)
+    outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+    return Artifact(
+        format="executorch",
+        path=path,
+        precision=scheme.precision,
+        size=path.stat().st_size,
+        sha256=content_sha256(path),
+        inputs=_specs(names.inputs, example),
+        outputs=_specs(names.outputs, outputs),
+        tools=tool_versions(FORMATS["executorch"]),
+        facts={"delegate": "xnnpack", "delegated_subgraphs": delegates},
+    )
+
+
+def _delegates(graph: torch.fx.GraphModule) -> int:
+    return sum("executorch_call_delegate" in str(node.target) for node in graph.graph.nodes)
+
+
+def _specs(names: tuple[str, ...], tensors: tuple[Tensor, ...]) -> tuple[TensorSpec, ...]:
+    return tuple(
+        TensorSpec(
+            name,
+            tuple(value.shape),
+            str(value.dtype).removeprefix("torch."),
+            "NCHW" if value.ndim == 4 else "any",
+        )
+        for name, value in zip(names, tensors, strict=True)
+    )

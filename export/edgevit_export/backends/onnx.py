@@ -1,0 +1,95 @@
+"""ONNX: one self-contained file, simplified, without the exporter's traces of this machine."""
+
+import os
+import warnings
+from pathlib import Path
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before anything loads onnxruntime
+
+import onnx
+import onnxsim
+import torch
+from onnx import ModelProto
+from torch import Tensor, nn
+
+from edgevit_export.artifact import Artifact, TensorSpec, content_sha256
+from edgevit_export.capture import capture
+from edgevit_export.errors import LoweringFailed, Unsupported
+from edgevit_export.formats import FORMATS, tool_versions
+from edgevit_export.names import Names
+from edgevit_export.quiet import quiet
+from edgevit_export.scheme import Scheme
+
+# The exporter writes nothing older (asked for 13 it silently gives 18), and the runtime we ship against nothing newer.
+OLDEST_OPSET, NEWEST_OPSET = 18, 23
+
+
+def write(
+    model: nn.Module, example: tuple[Tensor, ...], names: Names, scheme: Scheme, path: Path
+) -> Artifact:
+    """Write an .onnx file; raises `LoweringFailed`."""
+    if not OLDEST_OPSET <= scheme.opset <= NEWEST_OPSET:
+        raise Unsupported(
+            f"ONNX opset {scheme.opset} is outside {OLDEST_OPSET} to {NEWEST_OPSET}.",
+            next=f"--opset {OLDEST_OPSET}",
+        )
+    program = capture(model, example)
+    with quiet(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter's own deprecations
+        exported = torch.onnx.export(
+            program,
+            example,
+            dynamo=True,
+            opset_version=scheme.opset,
+            input_names=list(names.inputs),
+            output_names=list(names.outputs),
+        )
+        if exported is None:
+            raise LoweringFailed("torch.onnx.export returned nothing.")
+        simplified, same = onnxsim.simplify(exported.model_proto)
+    if not same:
+        raise LoweringFailed("onnxsim's own check found that its simplified graph differs.")
+    proto = _anonymous(simplified)
+    opset = next(o.version for o in proto.opset_import if o.domain in ("", "ai.onnx"))
+    if opset != scheme.opset:
+        raise LoweringFailed(
+            f"The exporter wrote opset {opset} where {scheme.opset} was asked for."
+        )
+    onnx.checker.check_model(proto, full_check=True)
+    path.write_bytes(proto.SerializeToString(deterministic=True))
+    return Artifact(
+        format="onnx",
+        path=path,
+        precision=scheme.precision,
+        size=path.stat().st_size,
+        sha256=content_sha256(path),
+        inputs=tuple(_spec(value) for value in proto.graph.input),
+        outputs=tuple(_spec(value) for value in proto.graph.output),
+        tools=tool_versions(FORMATS["onnx"]),
+        facts={"opset": opset, "ir_version": proto.ir_version},
+    )
+
+
+def _anonymous(proto: ModelProto) -> ModelProto:
+    """Drop stack traces, file paths and doc strings: they are of the exporting machine, not of the network."""
+    clean = ModelProto()
+    clean.CopyFrom(proto)
+    clean.doc_string = ""
+    clean.producer_name, clean.producer_version = "edgevit", ""
+    del clean.metadata_props[:]
+    graph = clean.graph
+    graph.doc_string = ""
+    graph.name = "network"
+    del graph.metadata_props[:]
+    del graph.value_info[:]
+    for entry in (*graph.node, *graph.input, *graph.output, *graph.initializer):
+        entry.doc_string = ""
+        del entry.metadata_props[:]
+    return clean
+
+
+def _spec(value: onnx.ValueInfoProto) -> TensorSpec:
+    tensor = value.type.tensor_type
+    shape = tuple(d.dim_value for d in tensor.shape.dim)
+    dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type).name
+    return TensorSpec(value.name, shape, dtype, "NCHW" if len(shape) == 4 else "any")

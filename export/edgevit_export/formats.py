@@ -1,0 +1,150 @@
+"""The four file formats, and the one lazy door to the code that writes and reads each."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from types import MappingProxyType, ModuleType
+
+from edgevit_export.errors import MissingPackage, Unsupported
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """One format: its file suffix, what it can hold, and the packages that write it."""
+
+    name: str
+    suffix: str
+    extra: str  # the extra of edgevit that brings `packages`
+    packages: tuple[str, ...]
+    precisions: tuple[str, ...]
+    max_rank: int
+    max_bytes: int
+    layout: str  # of picture inputs in the file
+    aliases: tuple[str, ...] = ()
+
+
+GIB = 1 << 30
+
+FORMATS: Mapping[str, Format] = MappingProxyType(
+    {
+        "onnx": Format(
+            name="onnx",
+            suffix=".onnx",
+            extra="onnx",
+            packages=("torch", "onnx", "onnxscript", "onnxsim"),
+            precisions=("fp32",),
+            max_rank=8,
+            max_bytes=2 * GIB,  # protobuf's limit for one file
+            layout="NCHW",
+        ),
+        "executorch": Format(
+            name="executorch",
+            suffix=".pte",
+            extra="executorch",
+            packages=("torch", "executorch", "torchao"),
+            precisions=("fp32",),
+            max_rank=8,
+            max_bytes=2 * GIB,  # flatbuffers' limit
+            layout="NCHW",
+        ),
+        "litert": Format(
+            name="litert",
+            suffix=".tflite",
+            extra="litert",
+            packages=("torch", "litert-torch", "ai-edge-litert"),
+            precisions=("fp32",),
+            max_rank=6,
+            max_bytes=2 * GIB,  # flatbuffers' limit
+            layout="NHWC",
+            aliases=("tflite",),
+        ),
+        "coreml": Format(
+            name="coreml",
+            suffix=".mlpackage",
+            extra="coreml",
+            packages=("torch", "coremltools"),
+            precisions=("fp16", "fp32"),
+            max_rank=5,
+            max_bytes=2 * GIB,  # the program is a protobuf; weights lie beside it
+            layout="NCHW",
+        ),
+    }
+)
+
+
+def format_named(name: str) -> Format:
+    """The format of this name or alias; raises `Unsupported` that lists what exists."""
+    for entry in FORMATS.values():
+        if name == entry.name or name in entry.aliases:
+            return entry
+    raise Unsupported(f"There is no format {name!r}; there are {', '.join(FORMATS)}.")
+
+
+def format_of(path: Path) -> Format:
+    """The format that a file's suffix names; raises `Unsupported`."""
+    for entry in FORMATS.values():
+        if path.suffix == entry.suffix:
+            return entry
+    suffixes = ", ".join(entry.suffix for entry in FORMATS.values())
+    raise Unsupported(f"{path.name} has none of the suffixes of exported files ({suffixes}).")
+
+
+def tool_versions(entry: Format) -> dict[str, str]:
+    """Installed version of each package of a format; raises `MissingPackage` with the install line."""
+    versions = {}
+    for package in entry.packages:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            raise MissingPackage(
+                f"Writing {entry.suffix} files needs {package}, which is not installed.",
+                next=f"pip install 'edgevit[{entry.extra}]'",
+            ) from None
+    return versions
+
+
+def backend(entry: Format) -> ModuleType:
+    """The module that writes this format: `write(model, example, scheme, path) -> Artifact`."""
+    match entry.name:
+        case "onnx":
+            from edgevit_export.backends import onnx
+
+            return onnx
+        case "executorch":
+            from edgevit_export.backends import executorch
+
+            return executorch
+        case "litert":
+            from edgevit_export.backends import litert
+
+            return litert
+        case "coreml":
+            from edgevit_export.backends import coreml
+
+            return coreml
+        case _:
+            raise Unsupported(f"There is no backend for {entry.name!r}.")
+
+
+def reader(entry: Format) -> ModuleType:
+    """The module that says what is in a file of this format: `read(path) -> FileReport`."""
+    match entry.name:
+        case "onnx":
+            from edgevit_export.readers import onnx
+
+            return onnx
+        case "executorch":
+            from edgevit_export.readers import executorch
+
+            return executorch
+        case "litert":
+            from edgevit_export.readers import litert
+
+            return litert
+        case "coreml":
+            from edgevit_export.readers import coreml
+
+            return coreml
+        case _:
+            raise Unsupported(f"There is no reader for {entry.name!r}.")

@@ -1,0 +1,71 @@
+"""lower: a network and an example input become one file of one format, or one clear error."""
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgevit_export.artifact import Artifact
+from edgevit_export.errors import ExportError, LoweringFailed, TooLarge, Unsupported
+from edgevit_export.formats import Format, backend, format_named, tool_versions
+from edgevit_export.names import Names
+from edgevit_export.scheme import Scheme
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+BYTES = {"fp32": 4, "fp16": 2}
+
+
+def lower(
+    model: "nn.Module",
+    example: "tuple[Tensor, ...]",
+    format: str,  # noqa: A002 - the design's word
+    scheme: Scheme,
+    path: Path,
+    names: Names,
+) -> Artifact:
+    """Write an eval-mode network to `path` at the fixed shapes of `example` (float32).
+
+    Raises `Unsupported` (format, precision, rank), `MissingPackage`, `TooLarge` before any work is done, and
+    `LoweringFailed` where the exporter gives up; then nothing stays at `path`.
+    """
+    entry = format_named(format)
+    if scheme.precision not in entry.precisions:
+        raise Unsupported(
+            f"{entry.name} files have no precision {scheme.precision}; they have {', '.join(entry.precisions)}.",
+            next=f"--precision {entry.precisions[0]}",
+        )
+    tool_versions(entry)
+    check_size(model, entry, scheme)
+    try:
+        artifact: Artifact = backend(entry).write(model, example, names, scheme, path)
+    except ExportError:
+        _remove(path)
+        raise
+    except (RuntimeError, ValueError, TypeError, KeyError, NotImplementedError) as error:
+        _remove(path)
+        reason = next(iter(str(error).strip().splitlines()), repr(error))
+        raise LoweringFailed(f"The {entry.name} exporter failed: {reason}") from error
+    except BaseException:
+        _remove(path)
+        raise
+    return artifact
+
+
+def check_size(model: "nn.Module", entry: Format, scheme: Scheme) -> None:
+    """Refuse a file that its format cannot hold; raises `TooLarge`."""
+    numbers = sum(p.numel() for p in model.parameters()) + sum(b.numel() for b in model.buffers())
+    expected = numbers * BYTES[scheme.precision]
+    if expected >= entry.max_bytes:
+        raise TooLarge(
+            f"The {entry.name} file would hold {expected / 2**30:.1f} GiB of weights;"
+            f" the format ends at {entry.max_bytes / 2**30:.0f} GiB.",
+            next="choose a smaller model (edgevit list)",
+        )
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""Say what an exported file holds without running it: one `read(path) -> FileReport` a format."""

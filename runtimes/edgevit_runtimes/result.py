@@ -1,0 +1,140 @@
+"""What a bench measured: rows of raw samples, their percentiles, and the JSON they are kept in."""
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from edgevit_runtimes.device import Device
+from edgevit_runtimes.timing import Timings, percentile_ms
+
+SCHEMA = 1
+STEADY = 0.05  # MLPerf Mobile: repeatable within 5 %
+NO_WINNER = "spread over 5 %: no winner"
+
+COVERS = {
+    "cold_import": "a fresh process imports the runtime's Python packages; not part of cold_load",
+    "cold_load": "the same process opens the file (which the system may hold in memory), parses it "
+    "and allocates, until it can run; without starting Python and without imports",
+    "cold_first": "the first run in that process, from numpy inputs to numpy outputs",
+    "warm": "one run in a long-lived process after warm-up, from numpy inputs to numpy outputs; no "
+    "preprocessing and nothing after the file's own outputs",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class BenchSettings:
+    """How to measure; times in seconds."""
+
+    threads: tuple[int, ...] = (1,)
+    warmup: int = 3
+    runs: int = 50
+    min_secs: float = 1.0
+    max_secs: float = 30.0
+    repeat: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class BenchRow:
+    """One file at one thread count: what each repeat measured."""
+
+    file: str
+    sha256: str
+    engine: str
+    versions: dict[str, str]
+    threads: int
+    cold_imports_s: tuple[float, ...]  # one a repeat
+    repeats: tuple[Timings, ...]
+
+    @property
+    def samples_s(self) -> tuple[float, ...]:
+        """The warm samples of all repeats, in seconds."""
+        return tuple(sample for timings in self.repeats for sample in timings.samples_s)
+
+    @property
+    def cold_load_ms(self) -> float:
+        """Median over the repeats."""
+        return percentile_ms([timings.cold_load_s for timings in self.repeats], 50)
+
+    @property
+    def cold_first_ms(self) -> float:
+        """Median over the repeats."""
+        return percentile_ms([timings.cold_first_s for timings in self.repeats], 50)
+
+    def warm_ms(self) -> dict[str, float]:
+        """p10, p50, p90, p99 and mean of all warm samples, in ms."""
+        pooled = Timings(0.0, 0.0, self.samples_s)
+        return {
+            "p10": pooled.p10,
+            "p50": pooled.p50,
+            "p90": pooled.p90,
+            "p99": pooled.p99,
+            "mean": pooled.mean,
+        }
+
+    @property
+    def spread(self) -> float | None:
+        """(largest - smallest) / median of the repeats' medians; None for a single repeat."""
+        medians = [timings.p50 for timings in self.repeats]
+        if len(medians) < 2:
+            return None
+        return (max(medians) - min(medians)) / float(np.median(medians))
+
+    @property
+    def note(self) -> str | None:
+        """Why this row is no ground for a comparison, if so."""
+        return NO_WINNER if self.spread is not None and self.spread > STEADY else None
+
+    def to_json(self) -> dict[str, object]:
+        """JSON values only."""
+        return {
+            "file": self.file,
+            "sha256": self.sha256,
+            "engine": self.engine,
+            "versions": dict(self.versions),
+            "threads": self.threads,
+            "cold_load_ms": self.cold_load_ms,
+            "cold_first_ms": self.cold_first_ms,
+            "warm_ms": self.warm_ms(),
+            "spread": self.spread,
+            "note": self.note,
+            "repeats": [
+                {
+                    "cold_import_s": import_s,
+                    "cold_load_s": timings.cold_load_s,
+                    "cold_first_s": timings.cold_first_s,
+                    "p50_ms": timings.p50,
+                    "samples_s": list(timings.samples_s),
+                }
+                for import_s, timings in zip(self.cold_imports_s, self.repeats, strict=True)
+            ],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class BenchResult:
+    """Everything one `bench` measured, and on what."""
+
+    device: Device
+    machine: dict[str, object]
+    settings: BenchSettings
+    rows: tuple[BenchRow, ...]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """The rows' notes, each with its file and thread count."""
+        return tuple(
+            f"{row.file}, threads {row.threads}: {row.note}" for row in self.rows if row.note
+        )
+
+    def to_json(self) -> dict[str, object]:
+        """JSON values only, raw samples included."""
+        return {
+            "schema": SCHEMA,
+            "kind": "edgevit-bench",
+            "device": str(self.device),
+            "machine": dict(self.machine),
+            "settings": {**asdict(self.settings), "threads": list(self.settings.threads)},
+            "covers": dict(COVERS),
+            "rows": [row.to_json() for row in self.rows],
+            "notes": list(self.notes),
+        }

@@ -1,0 +1,1 @@
+"""One file a kind of device; only this machine so far."""

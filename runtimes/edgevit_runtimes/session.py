@@ -1,0 +1,49 @@
+"""An opened exported file: the same few names for every runtime."""
+
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.generic]
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """One input or output as the runtime reports it: name, fixed shape, numpy dtype name."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+
+
+class Session(Protocol):
+    """A loaded file.
+
+    `run` takes arrays in the order of `inputs` and returns them in that of `outputs`.
+
+    Arrays are exactly what the file holds: this layer never transposes, casts or quantizes.
+    """
+
+    engine: str
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+
+    def run(self, *arrays: Array) -> tuple[Array, ...]:
+        """Run once; raises `RunFailed` on a wrong shape or dtype, or where the runtime fails."""
+        ...
+
+    def close(self) -> None:
+        """Free the runtime's memory."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...

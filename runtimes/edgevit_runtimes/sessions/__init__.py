@@ -1,0 +1,1 @@
+"""One file a runtime, each with `load_runtime()` and `open_(path, threads)`."""

@@ -1,0 +1,105 @@
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgevit_runtimes import bench as subject
+from edgevit_runtimes.bench import bench
+from edgevit_runtimes.device import Device
+from edgevit_runtimes.errors import BadSetting, RuntimesError, UnknownDevice, UnknownEngine
+from edgevit_runtimes.result import NO_WINNER, BenchResult, BenchRow, BenchSettings
+from edgevit_runtimes.timing import Timings
+
+FAST: dict[str, Any] = {"warmup": 1, "runs": 4, "min_secs": 0.0, "max_secs": 20.0}
+
+
+def test_files_of_two_engines_side_by_side(tiny: Any) -> None:
+    files = [tiny.files["onnxruntime"], tiny.files["litert"]]
+    hashes = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
+    told: list[tuple[str, int, int]] = []
+    result = bench(
+        files,
+        [tiny.inputs] * 2,
+        hashes,
+        repeat=2,
+        progress=lambda *step: told.append(step),
+        **FAST,
+    )
+    stored = json.loads(json.dumps(result.to_json()))
+    assert stored == result.to_json()
+    assert stored["schema"] == 1
+    assert stored["device"] == "local"
+    assert stored["machine"]["logical_cores"] >= 1
+    assert set(stored["covers"]) == {"cold_import", "cold_load", "cold_first", "warm"}
+    assert [row["engine"] for row in stored["rows"]] == ["onnxruntime", "litert"]
+    for row, digest in zip(stored["rows"], hashes, strict=True):
+        assert row["sha256"] == digest
+        assert row["threads"] == 1
+        assert row["versions"]
+        assert len(row["repeats"]) == 2
+        for repeat in row["repeats"]:
+            assert len(repeat["samples_s"]) == 4
+            assert min(repeat["cold_import_s"], repeat["cold_load_s"], repeat["cold_first_s"]) > 0
+        warm = row["warm_ms"]
+        assert 0 < warm["p10"] <= warm["p50"] <= warm["p90"] <= warm["p99"]
+    second = next(label for label, _, _ in told if "repeat 2 of 2" in label)
+    assert second.startswith("tiny.tflite")  # each repeat starts with the next file
+    assert told[0] == ("tiny.onnx, threads 1, repeat 1 of 2", 0, 16)
+    assert told[-1][1:] == (16, 16)
+
+
+def row(*repeats: Timings) -> BenchRow:
+    return BenchRow("model.pte", "0" * 64, "executorch", {}, 2, (0.1,) * len(repeats), repeats)
+
+
+def test_a_spread_over_five_percent_has_no_winner() -> None:
+    steady = row(*(Timings(0.1, 0.2, (ms / 1e3,) * 3) for ms in (100.0, 104.0, 102.0)))
+    assert steady.spread == pytest.approx(4 / 102)
+    assert steady.note is None
+    unsteady = row(*(Timings(0.1, 0.2, (ms / 1e3,) * 3) for ms in (100.0, 106.0, 102.0)))
+    assert unsteady.note == NO_WINNER == "spread over 5 %: no winner"
+    result = BenchResult(Device("local"), {}, BenchSettings(), (steady, unsteady))
+    assert result.notes == ("model.pte, threads 2: spread over 5 %: no winner",)
+    assert row(Timings(0.1, 0.2, (0.1,))).spread is None
+
+
+def test_cold_times_are_medians_of_the_repeats() -> None:
+    timed = row(*(Timings(load, 2 * load, (0.01,)) for load in (0.5, 0.1, 0.2)))
+    assert timed.cold_load_ms == pytest.approx(200)
+    assert timed.cold_first_ms == pytest.approx(400)
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "sentence"),
+    [
+        ({"threads": ()}, BadSetting, "at least one"),
+        ({"threads": (1, 1)}, BadSetting, "once each"),
+        ({"threads": (0,)}, BadSetting, "not 0"),
+        ({"threads": (1, 4097)}, BadSetting, "threads at once, not 4097"),
+        ({"runs": 0}, BadSetting, "at least 1"),
+        ({"repeat": 0}, BadSetting, "at least 1"),
+        ({"warmup": -1}, BadSetting, "at least 0"),
+        ({"min_secs": 5.0, "max_secs": 1.0}, BadSetting, r"shortest time \(5 s\)"),
+        ({"max_secs": float("nan")}, BadSetting, "shortest time"),
+        ({"max_secs": 0.0}, BadSetting, "shortest time"),
+        ({"files": []}, BadSetting, "at least one file"),
+        ({"hashes": []}, BadSetting, "a hash for each"),
+        ({"files": [Path("model.bin")]}, UnknownEngine, "none of the suffixes"),
+        ({"device": "adb"}, UnknownDevice, "'local' only, not on 'adb'"),
+        ({"device": "moon"}, UnknownDevice, "no device 'moon'"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused_before_anything_runs(
+    monkeypatch: pytest.MonkeyPatch,
+    change: dict[str, Any],
+    kind: type[RuntimesError],
+    sentence: str,
+) -> None:
+    monkeypatch.setattr(subject, "local", None)
+    monkeypatch.setattr(subject, "prepare", lambda _: None)
+    asked = {"files": [Path("model.onnx")], "inputs": [()], "hashes": ["0" * 64], **FAST, **change}
+    with pytest.raises(kind, match=sentence) as caught:
+        bench(**asked)
+    assert caught.value.exit_code == 2
