@@ -49,8 +49,8 @@ Report = Callable[[Step], None]
 def deploy(spec: DeploySpec, report: Report = lambda _: None) -> Bundle:
     """Load, rewrite, export, compare and seal; returns the sealed bundle.
 
-    Raises the errors of `edgevit.errors` and `edgevit_export.errors`; then nothing is left at `spec.output_dir` that was not
-    there before.
+    Raises the errors of `edgevit.errors` and `edgevit_export.errors`; then nothing is left at
+    `spec.output_dir` that was not there before.
     """
     precision = check_spec(spec)
     network, weights, labels = load(spec, report)
@@ -96,13 +96,15 @@ def check_spec(spec: DeploySpec) -> str:
         entry = FORMATS[name]
         if precision not in entry.precisions:
             raise Unsupported(
-                f"{name} files have no precision {precision} yet; they have {', '.join(entry.precisions)}.",
+                f"{name} files have no precision {precision} yet;"
+                f" they have {', '.join(entry.precisions)}.",
                 next=f"--precision {entry.precisions[0]}, or --runtime without {name}",
             )
     size = spec.input_size or spec.card.input_size
     if len(size) != 2 or min(size) < SIDES[0] or max(size) > SIDES[1]:
         raise UsageError(
-            f"Input size {'x'.join(map(str, size))} is outside {SIDES[0]} to {SIDES[1]} pixels a side.",
+            f"Input size {'x'.join(map(str, size))} is outside {SIDES[0]} to {SIDES[1]}"
+            " pixels a side.",
             next=f"--input-size {spec.card.input_size[0]} {spec.card.input_size[1]}",
         )
     if any(side % spec.card.size_multiple for side in size):
@@ -137,7 +139,8 @@ def load(spec: DeploySpec, report: Report) -> "tuple[Network, Weights, tuple[str
         report(
             Step(
                 "note",
-                "Using demo weights, trained on drawn scenes alone; give real ones with --weights CHECKPOINT.pth",
+                "Using demo weights, trained on drawn scenes alone;"
+                " give real ones with --weights CHECKPOINT.pth",
             )
         )
     loaded = load_network(
@@ -147,8 +150,9 @@ def load(spec: DeploySpec, report: Report) -> "tuple[Network, Weights, tuple[str
     assert checkpoint is not None
     if network.untrained:
         raise CheckpointError(
-            f"{path.name} is an ImageNet backbone file; {' and '.join(network.untrained)} would stay random.",
-            next=f"edgevit export {spec.model}-cls --weights {path}, or give a segmentation checkpoint",
+            f"{path.name} is an ImageNet backbone file;"
+            f" {' and '.join(network.untrained)} would stay random.",
+            next=f"edgevit export {spec.model}-cls --weights {path}",
         )
     note = "demo weights trained on drawn scenes" if demo else f"read as {checkpoint.kind}"
     source = Weights(path.name, checkpoint.sha256, note)
@@ -217,7 +221,9 @@ def rewrite(
 
 
 def golden_cases(reference: "Network", spec: DeploySpec) -> tuple[list[Case], Array]:
-    """The golden picture and seeded random inputs, with the fp32 network's outputs; and the picture itself."""
+    """The golden picture and seeded random inputs, with the fp32 network's outputs; and the picture
+    itself.
+    """
     import torch
 
     height, width = reference.input_size

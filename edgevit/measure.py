@@ -1,4 +1,6 @@
-"""bench: a bundle's files, their hashes checked, timed by the runtimes workshop on the golden input."""
+"""bench: a bundle's files, their hashes checked, timed by the runtimes workshop on the golden
+input.
+"""
 
 import json
 from collections.abc import Callable, Sequence
@@ -24,8 +26,8 @@ def bench_bundle(
 ) -> BenchResult:
     """Time each file of a bundle, or those of `formats`, on its golden input.
 
-    Files that this machine cannot run (Core ML off macOS) are left out unless they are asked for. Raises what
-    `Bundle.checked` and `edgevit_runtimes.bench.bench` raise.
+    Files that this machine cannot run (Core ML off macOS) are left out unless they are asked for.
+    Raises what `Bundle.checked` and `edgevit_runtimes.bench.bench` raise.
     """
     bundle = open_bundle(path)
     files = [bundle.entry(name) for name in formats] or [

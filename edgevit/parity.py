@@ -67,7 +67,7 @@ class Verification:
 
 
 def difference(got: Array, want: Array) -> float:
-    """max|got - want| / max(1, std(want)); infinite where shapes differ or a value is not finite."""
+    """max|got - want| / max(1, std(want)); infinite where shapes differ or values overflow."""
     if got.shape != want.shape or not np.isfinite(got).all():
         return float("inf")
     wide, reference = got.astype(np.float64), want.astype(np.float64)
@@ -75,7 +75,9 @@ def difference(got: Array, want: Array) -> float:
 
 
 def cosine(got: Array, want: Array) -> float:
-    """Cosine of the angle between two outputs as vectors; 0 where a value is not finite or one is all zero."""
+    """Cosine of the angle between two outputs as vectors; 0 where a value is not finite or one is
+    all zero.
+    """
     a, b = got.astype(np.float64).ravel(), want.astype(np.float64).ravel()
     if a.shape != b.shape or not np.isfinite(a).all():
         return 0.0
@@ -84,7 +86,9 @@ def cosine(got: Array, want: Array) -> float:
 
 
 def agreement(got: Array, want: Array) -> float:
-    """Share of pixels with the same class: of label maps as they are, of class maps [1, C, H, W] by argmax."""
+    """Share of pixels with the same class: of label maps as they are, of class maps [1, C, H, W] by
+    argmax.
+    """
     if got.shape != want.shape:
         return 0.0
     if not np.issubdtype(want.dtype, np.integer):
@@ -95,8 +99,8 @@ def agreement(got: Array, want: Array) -> float:
 def check_parity(artifact: Artifact, cases: Sequence[Case], bounds: Bounds) -> Verification:
     """Reopen a file from the disk, check its hash, run every case and compare.
 
-    Raises `CheckFailed` where a hash, an output's count or shape, or a bound does not hold. A runtime that this machine
-    cannot have gives `not verified` with the reason.
+    Raises `CheckFailed` where a hash, an output's count or shape, or a bound does not hold. A
+    runtime that this machine cannot have gives `not verified` with the reason.
     """
     if content_sha256(artifact.path) != artifact.sha256:
         raise CheckFailed(
@@ -170,5 +174,5 @@ def _hold(name: str, found: Verification, bounds: Bounds) -> None:
             raise CheckFailed(
                 f"{name} does not compute what the network computes: {what} {value:.3g},"
                 f" {'at least' if at_least else 'at most'} {bound:g} is allowed.",
-                next="edgevit export with --no-reparameterize, or report this with the model's name",
+                next="export with --no-reparameterize, and report this with the model's name",
             )

@@ -70,7 +70,9 @@ def open_predictor(
     official: bool = False,
     threads: int = 1,
 ) -> Iterator[Predictor]:
-    """Check one file's hash and open it; raises `UsageError` where the bundle cannot do what is asked."""
+    """Check one file's hash and open it; raises `UsageError` where the bundle cannot do what is
+    asked.
+    """
     manifest = bundle.manifest
     if manifest.task != "segmentation":
         raise UsageError(

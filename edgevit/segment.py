@@ -48,10 +48,11 @@ def segment_pictures(
     threads: int = 1,
     done: Callable[[str], None] = lambda _: None,
 ) -> list[Segmented]:
-    """Segment each photo into `<name>.overlay.png`, `<name>.mask.png` (class indices) and `<name>.json`.
+    """Segment each photo into `<name>.overlay.png`, `<name>.mask.png` (class indices) and
+    `<name>.json`.
 
-    Every photo is decoded once before anything is written, so that a broken one stops the command early.
-    Raises `BundleError`, `CheckFailed`, `PictureError` and `UsageError`.
+    Every photo is decoded once before anything is written, so that a broken one stops the command
+    early. Raises `BundleError`, `CheckFailed`, `PictureError` and `UsageError`.
     """
     if output_dir.exists() and not output_dir.is_dir():
         raise UsageError(f"{output_dir} is a file, not a directory.", next="-o another-name")

@@ -18,8 +18,8 @@ FITS = ("stretch", "pad")
 class DeploySpec:
     """One model, one size, one precision, one kind of output: one bundle.
 
-    `weights` None takes the demo weights. `atol` replaces the relative measure by an absolute bound; `min_cosine` replaces
-    the cosine bound of reduced precisions.
+    `weights` None takes the demo weights. `atol` replaces the relative measure by an absolute
+    bound; `min_cosine` replaces the cosine bound of reduced precisions.
     """
 
     model: str
@@ -68,7 +68,8 @@ class DeploySpec:
             )
         if precision not in AVAILABLE:
             raise UsageError(
-                f"Precision {precision} is not built yet: this version writes {' and '.join(AVAILABLE)}.",
+                f"Precision {precision} is not built yet:"
+                f" this version writes {' and '.join(AVAILABLE)}.",
                 next="--precision fp32",
             )
         return precision

@@ -31,7 +31,8 @@ TARGETS: Mapping[str, Target] = MappingProxyType(
     }
 )
 
-# What a target takes beside its defaults when --runtime asks for it. Their Core ML delegate comes with a later version.
+# What a target takes beside its defaults when --runtime asks for it. Their Core ML delegate comes
+# with a later version.
 RUNTIME_ALIASES: Mapping[str, str] = MappingProxyType({"tflite": "litert"})
 
 

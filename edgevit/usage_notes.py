@@ -17,7 +17,7 @@ from executorch.runtime import Runtime
 method = Runtime.get().load_program("{path}").load_method("forward")
 outputs = method.execute([torch.from_numpy(numpy.load("golden/input.npy"))])
 ```
-On Android: `Module.load("{path}")` of org.pytorch.executorch with the XNNPACK backend linked in.""",
+On Android: `Module.load("{path}")` of org.pytorch.executorch, with XNNPACK linked in.""",
     "litert": """```python
 import numpy
 from ai_edge_litert.interpreter import Interpreter
@@ -41,10 +41,11 @@ def bundle_readme(spec: DeploySpec, files: Sequence[FileEntry]) -> str:
     lines = [
         f"# {spec.model}",
         "",
-        f"Written by edgevit for {spec.target}. `manifest.json` has every number; `edgevit verify .` checks all of it.",
+        f"Written by edgevit for {spec.target}. `manifest.json` has every number;"
+        " `edgevit verify .` checks all of it.",
         "",
-        "The input is RGB, float32, `(value - mean) / std` on 0..255 with the numbers in the manifest."
-        " `golden/` holds one picture, its input (NCHW) and the outputs of the training-time network (NCHW).",
+        "The input is RGB, float32, `(value - mean) / std` on 0..255 with the manifest's numbers."
+        " `golden/` holds one picture, its input and the training-time network's outputs (NCHW).",
         "",
     ]
     for file in files:

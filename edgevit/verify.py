@@ -14,7 +14,8 @@ def verify_bundle(
     min_cosine: float | None = None,
     report: Callable[[str, Verification], None] = lambda *_: None,
 ) -> dict[str, Verification]:
-    """Check the bundle's files and run them again on its golden input; returns what was found, by path.
+    """Check the bundle's files and run them again on its golden input; returns what was found, by
+    path.
 
     Raises `BundleError` and `CheckFailed` as `Bundle.check` and `check_parity` do.
     """

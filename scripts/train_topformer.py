@@ -1,9 +1,9 @@
 """Train topformer-t on drawn scenes: the demo weights and their card.
 
-The official recipe scaled down (specs: AdamW, betas 0.9/0.999, weight decay 0.01, linear warm-up, polynomial decay of power
-1, head learning rate x10, cross-entropy, no auxiliary head), from a random start, with a moving average of the weights
-because the schedule is short. Progress is kept in OUT/last.pth after every hundred
-steps; the same command resumes.
+The official recipe scaled down (specs: AdamW, betas 0.9/0.999, weight decay 0.01, linear warm-up,
+polynomial decay of power 1, head learning rate x10, cross-entropy, no auxiliary head), from a
+random start, with a moving average of the weights because the schedule is short. Progress is kept
+in OUT/last.pth after every hundred steps; the same command resumes.
 
     python scripts/train_topformer.py -o runs/topformer-t
 """
@@ -43,7 +43,8 @@ class Stage:
     warmup: int = 0
 
 
-# Small pictures first: the shapes are learned at a third of the cost, then sharpened at the size that ships.
+# Small pictures first: the shapes are learned at a third of the cost, then sharpened at the size
+# that ships.
 STAGES = (
     Stage(size=256, batch=16, steps=4000, lr=2.0e-3, lr_end=6e-4, warmup=100),
     Stage(size=448, batch=8, steps=600, lr=6e-4, lr_end=1e-5),
@@ -150,9 +151,11 @@ def train(out: Path, stages: tuple[Stage, ...], threads: int) -> nn.Module:
                 update(average, model, start + step)
                 progress.update(task, advance=1, description=f"{stage.size} px loss {loss:.3f}")
                 if (step + 1) % 100 == 0 or step + 1 == stage.steps:
-                    line = f"{time.strftime('%H:%M:%S')} {stage.size} px step {step + 1} loss {loss:.4f}"
+                    now = time.strftime("%H:%M:%S")
+                    line = f"{now} {stage.size} px step {step + 1} loss {loss:.4f}"
                     if (step + 1) % 300 == 0 or step + 1 == stage.steps:
-                        # The last training seeds, never drawn by a schedule this short, are the validation set.
+                        # The last training seeds, never drawn by a schedule this short, are the
+                        # validation set.
                         score, _ = evaluate(average, scenes.TRAIN_SEEDS[-24:], stage.size)
                         line += f" mIoU {score:.4f}"
                     print(line, flush=True)
@@ -170,7 +173,9 @@ def train(out: Path, stages: tuple[Stage, ...], threads: int) -> nn.Module:
 
 
 def ship(model: nn.Module, stages: tuple[Stage, ...], weights: Path) -> None:
-    """Write fp16 safetensors and the card; scores are of the file as shipped, on the held-out seeds."""
+    """Write fp16 safetensors and the card; scores are of the file as shipped, on the held-out
+    seeds.
+    """
     half = {
         k: v.half().contiguous() for k, v in model.state_dict().items() if v.is_floating_point()
     }

@@ -35,12 +35,14 @@ def create_model(
 ) -> Network:
     """Build a network in eval mode, loading a checkpoint strictly where one is given.
 
-    The forward takes float32 [1, 3, H, W], normalized RGB, and returns raw outputs (logits, never softmax): a tensor, or a
-    tuple in the order of `model_card(name).outputs`; with `outputs="all"` a dict that holds intermediate maps too. Class
-    counts and widths are read from the checkpoint's shapes. An ImageNet file initializes a segmentation network's backbone
-    and warns that the rest is untrained.
+    The forward takes float32 [1, 3, H, W], normalized RGB, and returns raw outputs (logits, never
+    softmax): a tensor, or a tuple in the order of `model_card(name).outputs`; with `outputs="all"`
+    a dict that holds intermediate maps too. Class counts and widths are read from the checkpoint's
+    shapes. An ImageNet file initializes a segmentation network's backbone and warns that the rest
+    is untrained.
 
-    Raises `UsageError` (unknown name, option or size) and `CheckpointError` (unreadable, refused, or not fitting).
+    Raises `UsageError` (unknown name, option or size) and `CheckpointError` (unreadable, refused,
+    or not fitting).
     """
     return load_network(name, weights, input_size, num_classes, outputs, **options).network
 
@@ -76,7 +78,7 @@ def load_network(
 
 
 def checked_size(card: ModelCard, size: tuple[int, ...] | None) -> tuple[int, int]:
-    """The input size, or the card's own; raises `UsageError` where the network has no such input."""
+    """The input size, or the card's own; raises `UsageError` where it is out of bounds."""
     if size is None:
         return card.input_size
     if len(size) != 2 or not all(isinstance(side, int) for side in size):

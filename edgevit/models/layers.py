@@ -1,4 +1,4 @@
-"""Building blocks that more than one architecture uses, named as the official projects name them."""
+"""Building blocks of more than one architecture, named as the official projects name them."""
 
 import math
 from typing import Literal
@@ -22,7 +22,9 @@ def activation(name: Activation) -> nn.Module:
 
 
 class Network(nn.Module):
-    """The root of every architecture: it knows the fixed input it was built for and the names of what it returns."""
+    """The root of every architecture: it knows the fixed input it was built for and the names of
+    what it returns.
+    """
 
     input_shape: tuple[int, ...] = ()
     output_names: tuple[str, ...] = ()
@@ -35,7 +37,9 @@ class Network(nn.Module):
 
 
 class ConvBN(nn.Module):
-    """A bias-free convolution and its batch norm, children `c` and `bn` (LeViT's and TopFormer's naming)."""
+    """A bias-free convolution and its batch norm, children `c` and `bn` (LeViT's and TopFormer's
+    naming).
+    """
 
     def __init__(
         self,
@@ -57,7 +61,7 @@ class ConvBN(nn.Module):
 
 
 class ConvModule(nn.Module):
-    """mmcv's ConvModule with a 1x1 kernel: `conv` (its bias only without a norm), `bn`, activation."""
+    """mmcv's ConvModule with a 1x1 kernel: `conv` (biased only without a norm), `bn`, `act`."""
 
     def __init__(
         self,
@@ -90,7 +94,9 @@ class HardSigmoid(nn.Module):
 
 
 class Resize(nn.Module):
-    """Bilinear resize with half-pixel centers (`align_corners=False`), as a module so that passes find it."""
+    """Bilinear resize with half-pixel centers (`align_corners=False`), as a module so that passes
+    find it.
+    """
 
     def forward(self, x: Tensor, size: tuple[int, int]) -> Tensor:
         """[B, C, H, W] -> [B, C, *size]."""

@@ -1,8 +1,9 @@
-"""TopFormer (CVPR 2022): segmentation, classification and feature networks with the official key names.
+"""TopFormer (CVPR 2022): segmentation, classification and feature networks with the official key
+names.
 
-Source: Zhang et al., "TopFormer: Token Pyramid Transformer for Mobile Semantic Segmentation"; official code
-hustvl/TopFormer, mmseg/models/backbones/topformer.py and decode_heads/simple_head.py. The module tree carries the official
-names, so that a checkpoint loads without a key map.
+Source: Zhang et al., "TopFormer: Token Pyramid Transformer for Mobile Semantic Segmentation";
+official code hustvl/TopFormer, mmseg/models/backbones/topformer.py and decode_heads/simple_head.py.
+The module tree carries the official names, so that a checkpoint loads without a key map.
 """
 
 from collections.abc import Mapping
@@ -133,8 +134,8 @@ class TokenPyramid(nn.Module):
 class PyramidPool(nn.Module):
     """Every map pooled adaptively to the token grid and concatenated.
 
-    The grid is ceil(H / s) x ceil(W / s) of the coarsest map; windows follow the floor and ceil rule of adaptive pooling, so
-    they are uneven and overlap where sizes do not divide.
+    The grid is ceil(H / s) x ceil(W / s) of the coarsest map; windows follow the floor and ceil
+    rule of adaptive pooling, so they are uneven and overlap where sizes do not divide.
     """
 
     def __init__(self, token_stride: int) -> None:
@@ -149,7 +150,9 @@ class PyramidPool(nn.Module):
 
 
 class Attention(nn.Module):
-    """Multi-head attention over the token grid, without the usual 1/sqrt(d): the official code never applies it."""
+    """Multi-head attention over the token grid, without the usual 1/sqrt(d): the official code
+    never applies it.
+    """
 
     def __init__(self, dim: int, key_dim: int, heads: int, value_ratio: int) -> None:
         super().__init__()
@@ -220,7 +223,8 @@ class Transformer(nn.Module):
 class InjectionMultiSum(nn.Module):
     """local(L) * up(gate(G)) + up(embed(G)); the gate is applied before it is resized.
 
-    `cbr` is the official `muli_sum_cbr`: ReLU on local and embed, a gate convolution with bias and no norm.
+    `cbr` is the official `muli_sum_cbr`: ReLU on local and embed, a gate convolution with bias and
+    no norm.
     """
 
     def __init__(self, inputs: int, outputs: int, cbr: bool = False) -> None:
@@ -306,7 +310,8 @@ class Backbone(nn.Module):
         self.ppa = PyramidPool(config.token_stride)
         self.trans = Transformer(sum(config.channels), config)
         self.groups = TokenGroups(config.channels)
-        # Nothing is injected at 1/4: the official list starts with a module that holds no parameters.
+        # Nothing is injected at 1/4: the official list starts with a module that holds no
+        # parameters.
         self.SIM = nn.ModuleList(
             [
                 nn.Identity(),
@@ -318,7 +323,9 @@ class Backbone(nn.Module):
         )
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """[B, 3, H, W] -> the maps by name: `map4..map32`, `tokens`, `scale8`, `scale16`, `scale32`."""
+        """[B, 3, H, W] -> the maps by name: `map4..map32`, `tokens`, `scale8`, `scale16`,
+        `scale32`.
+        """
         maps = self.tpm(x)
         tokens = self.trans(self.ppa(maps))
         groups = self.groups(tokens)
@@ -330,7 +337,7 @@ class Backbone(nn.Module):
 
 
 class SimpleHead(nn.Module):
-    """The three injected maps summed at 1/8, one 1x1 convolution (depthwise in T), the classifier."""
+    """The injected maps summed at 1/8, one 1x1 convolution (depthwise in T), the classifier."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -404,7 +411,8 @@ class ClassificationHead(nn.Module):
 class TopFormerClassifier(Network):
     """The network of the ImageNet checkpoints: pyramid, transformer, global average pool, head.
 
-    Source: BR-IDL/PaddleViT image_classification/TopFormer (its loader takes the official file strictly).
+    Source: BR-IDL/PaddleViT image_classification/TopFormer (its loader takes the official file
+    strictly).
     """
 
     def __init__(self, config: Config, all_outputs: bool = False) -> None:

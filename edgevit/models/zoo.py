@@ -1,6 +1,7 @@
 """MODELS: every network edgevit knows, as a literal table. Loads no torch.
 
-Parameter counts leave batch-norm statistics out; MACs are convolutions and matrix products at the default input size.
+Parameter counts leave batch-norm statistics out; MACs are convolutions and matrix products at the
+default input size.
 """
 
 import difflib

@@ -1,4 +1,6 @@
-"""Attention in the shapes that mobile kernels take: 3-D products, an explicit softmax, q, k, v stacked or apart."""
+"""Attention in the shapes that mobile kernels take: 3-D products, an explicit softmax, q, k, v
+stacked or apart.
+"""
 
 import torch
 from torch import Tensor, nn
@@ -49,17 +51,19 @@ class StackedAttention(ExplicitAttention):
 def stack_attention(model: nn.Module) -> nn.Module:
     """Stack the three projections and fold the heads into the batch.
 
-    [q; k; v] = [W_q; W_k; W_v] x + [b_q; b_k; b_v]; a head's rows of softmax(q^T k) v^T are the same product whether heads
-    are a fourth dimension or part of the first. Needs: batch norms folded.
+    [q; k; v] = [W_q; W_k; W_v] x + [b_q; b_k; b_v]; a head's rows of softmax(q^T k) v^T are the
+    same product whether heads are a fourth dimension or part of the first. Needs: batch norms
+    folded.
     """
     return _replace_attention(model, StackedAttention)
 
 
 def explicit_attention(model: nn.Module) -> nn.Module:
-    """Fold the heads into the batch; the projections stay apart (no split, which XNNPACK does not take).
+    """Fold the heads into the batch; the projections stay apart (no split, which XNNPACK does not
+    take).
 
-    A head's rows of softmax(q^T k) v^T are the same product whether heads are a fourth dimension or part of the first.
-    Needs: batch norms folded.
+    A head's rows of softmax(q^T k) v^T are the same product whether heads are a fourth dimension or
+    part of the first. Needs: batch norms folded.
     """
     return _replace_attention(model, ExplicitAttention)
 

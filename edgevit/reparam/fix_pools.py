@@ -1,4 +1,6 @@
-"""Adaptive pools become average pools of a fixed window, or two small constant matrices where windows are uneven."""
+"""Adaptive pools become average pools of a fixed window, or two small constant matrices where
+windows are uneven.
+"""
 
 import torch
 import torch.nn.functional as F
@@ -22,7 +24,7 @@ class WindowPool(nn.Module):
 
 
 class MatrixPool(nn.Module):
-    """Y = R X C^T a channel: rows and columns averaged over the uneven windows of adaptive pooling."""
+    """Y = R X C^T a channel: rows and columns averaged over adaptive pooling's uneven windows."""
 
     rows: Tensor
     columns: Tensor
@@ -51,7 +53,9 @@ class FixedPyramidPool(nn.Module):
 
 
 def averaging_matrix(size: int, grid: int, dtype: torch.dtype) -> Tensor:
-    """[grid, size]; row i averages floor(i * size / grid) to ceil((i + 1) * size / grid), as torch's adaptive pool does."""
+    """[grid, size]; row i averages floor(i * size / grid) to ceil((i + 1) * size / grid), as
+    torch's adaptive pool does.
+    """
     matrix = torch.zeros(grid, size, dtype=dtype)
     for i in range(grid):
         start, end = i * size // grid, -(-(i + 1) * size // grid)
@@ -62,8 +66,9 @@ def averaging_matrix(size: int, grid: int, dtype: torch.dtype) -> Tensor:
 def fix_pools(model: nn.Module, example: Tensor) -> nn.Module:
     """Replace adaptive pools by what they are at the example's size.
 
-    Where size = window * grid in both directions every window is the same and y = mean of a tile; elsewhere
-    Y = R X C^T with constant averaging matrices. A mean over the whole map is a pool of one window.
+    Where size = window * grid in both directions every window is the same and y = mean of a tile;
+    elsewhere Y = R X C^T with constant averaging matrices. A mean over the whole map is a pool of
+    one window.
     """
     for name, module, shapes in _observed(model, example):
         if isinstance(module, GlobalPool):

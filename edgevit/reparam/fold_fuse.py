@@ -10,11 +10,14 @@ from edgevit.models.topformer import Backbone, InjectionMultiSum, InjectionSum, 
 def fold_depthwise_fuse(model: nn.Module) -> nn.Module:
     """Fold a depthwise 1x1 convolution (a channel's scale a and shift b) through sums and resizes.
 
-    a * (s8 + up(s16) + up(s32)) + b, where s = local * gate + up(embed) (or local + up(embed)), so with
-        local' = a * local,  embed' = a * embed  at each of the three scales, and b added to embed' at 1/8,
-    because a bilinear resize is linear and its weights sum to one. Only injections whose local and embed are linear
-    (no ReLU of `muli_sum_cbr`) and that have an additive part (not `fuse_multi`) qualify; others keep the convolution.
-    Needs: batch norms folded. Leaves: an identity where the convolution was; its ReLU stays.
+    a * (s8 + up(s16) + up(s32)) + b, where s = local * gate + up(embed) (or local + up(embed)), so
+    with
+        local' = a * local,  embed' = a * embed  at each of the three scales, and b added to embed'
+        at 1/8,
+    because a bilinear resize is linear and its weights sum to one. Only injections whose local and
+    embed are linear (no ReLU of `muli_sum_cbr`) and that have an additive part (not `fuse_multi`)
+    qualify; others keep the convolution. Needs: batch norms folded. Leaves: an identity where the
+    convolution was; its ReLU stays.
     """
     backbones = [m for m in model.modules() if isinstance(m, Backbone)]
     heads = [m for m in model.modules() if isinstance(m, SimpleHead)]

@@ -12,7 +12,8 @@ def fold_batch_norms(model: nn.Module) -> nn.Module:
 
     With s = gamma / sqrt(var + eps):
         after a convolution   W' = s * W (a factor an output channel),  b' = beta + s * (b - mean)
-        before a linear layer W' = W * s (a factor an input column),    b' = b + W @ (beta - s * mean)
+        before a linear layer W' = W * s (a factor an input column),    b' = b + W @ (beta - s *
+        mean)
     """
     for module in model.modules():
         if isinstance(module, ConvBN):

@@ -1,4 +1,6 @@
-"""PASSES: every rewrite in its order, each with the reason for its place, and the runner that proves each one."""
+"""PASSES: every rewrite in its order, each with the reason for its place, and the runner that
+proves each one.
+"""
 
 from collections import Counter
 from collections.abc import Callable
@@ -19,6 +21,7 @@ from edgevit.reparam.fold_fuse import fold_depthwise_fuse
 from edgevit.reparam.fold_gates import fold_hard_sigmoids
 from edgevit.reparam.fold_norms import fold_batch_norms
 from edgevit.reparam.widen_groups import widen_token_groups
+from edgevit.targets import narrowed, target_named
 
 Stage = Literal["common", "format"]
 ALL_FORMATS = ("onnx", "executorch", "litert", "coreml")
@@ -27,7 +30,9 @@ TOLERANCE = 1e-9  # float64; what is exact in algebra differs by rounding alone
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """One line of the table. `run` takes the network and an example input, and returns the rewritten network."""
+    """One line of the table. `run` takes the network and an example input, and returns the
+    rewritten network.
+    """
 
     run: Callable[[Network, Tensor], Any]
     stage: Stage
@@ -145,8 +150,9 @@ def run_line(
 ) -> Network:
     """Run one stage's passes on a copy of an eval-mode network; returns it in the dtype it came in.
 
-    The copy is float64 while passes work, so that folds round once, at the end. After each pass the outputs on a seeded
-    random input are compared with those before it; raises `CheckFailed` that names the pass which changed them.
+    The copy is float64 while passes work, so that folds round once, at the end. After each pass the
+    outputs on a seeded random input are compared with those before it; raises `CheckFailed` that
+    names the pass which changed them.
     """
     dtype = next(model.parameters()).dtype
     model = deepcopy(model).double()
@@ -164,11 +170,30 @@ def run_line(
         )
         if not worst <= TOLERANCE:
             raise CheckFailed(
-                f"The pass {line.name} changed the network's output by {worst:.1e} (allowed {TOLERANCE:.0e}).",
-                next="report this with the model's name and input size; --no-reparameterize exports without passes",
+                f"The pass {line.name} changed the network's output by {worst:.1e}"
+                f" (allowed {TOLERANCE:.0e}).",
+                next="export with --no-reparameterize, and report this with the model's name",
             )
         change = {op: after[op] - before[op] for op in before | after if after[op] != before[op]}
         if change:
             report(PassReport(line.name, stage, before.total(), after.total(), change, worst))
         before = after
     return model.to(dtype)
+
+
+def reparameterize(
+    model: Network,
+    target: str = "android-arm64",
+    format: str | None = None,  # noqa: A002 - the design's word
+    seed: int = 0,
+    report: Callable[[PassReport], None] = lambda _: None,
+) -> Network:
+    """Every exact rewrite for one format of a target, or for its preferred one; the given network
+    stays as it was.
+
+    Raises `UsageError` on an unknown target or a format it does not take, and `CheckFailed` where a
+    pass changed an output.
+    """
+    formats = narrowed(target_named(target), (format,) if format else ())
+    common = run_line(model, "common", None, seed, report)
+    return run_line(common, "format", formats[0], seed, report)

@@ -24,8 +24,9 @@ class AllTokens(nn.Module):
 def widen_token_groups(model: nn.Module) -> nn.Module:
     """Pad each semantic convolution with zero columns for the other scales' channels.
 
-    W G_i = [0 .. W .. 0] [G_1; G_2; G_3; G_4]. It multiplies some zeros on the smallest map of the network (49 tokens at
-    448x448) and keeps XNNPACK's graph in one piece, because XNNPACK takes no uneven split.
+    W G_i = [0 .. W .. 0] [G_1; G_2; G_3; G_4]. It multiplies some zeros on the smallest map of the
+    network (49 tokens at 448x448) and keeps XNNPACK's graph in one piece, because XNNPACK takes no
+    uneven split.
     """
     for module in model.modules():
         if isinstance(module, Backbone) and isinstance(module.groups, TokenGroups):

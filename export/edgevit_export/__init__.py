@@ -1,1 +1,3 @@
-"""The export workshop: an nn.Module in, a file of one of four formats out. Knows nothing of edgevit."""
+"""The export workshop: an nn.Module in, a file of one of four formats out. Knows nothing of
+edgevit.
+"""

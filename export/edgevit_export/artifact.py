@@ -11,7 +11,7 @@ Layout = Literal["NCHW", "NHWC", "any"]
 
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
-    """One input or output of a file: its name there, its fixed shape, numpy dtype name and layout."""
+    """One input or output of a file: its name there, fixed shape, numpy dtype name, layout."""
 
     name: str
     shape: tuple[int, ...]
@@ -41,7 +41,8 @@ def content_size(path: Path) -> int:
 
 
 def content_sha256(path: Path) -> str:
-    """Hex sha256 of a file; of a package directory, over each file's relative name and own hash, sorted.
+    """Hex sha256 of a file; of a package directory, over each file's relative name and own hash,
+    sorted.
 
     Symbolic links are never followed: a package that holds one is refused by whoever opens it.
     """

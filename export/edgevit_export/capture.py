@@ -1,4 +1,6 @@
-"""torch.export with the failures of its users: one captured program, in eval mode, for every backend."""
+"""torch.export with the failures of its users: one captured program, in eval mode, for every
+backend.
+"""
 
 import warnings
 
@@ -15,7 +17,8 @@ def capture(model: nn.Module, example: tuple[Tensor, ...]) -> ExportedProgram:
         raise LoweringFailed("The network is in training mode; call .eval() before exporting it.")
     try:
         with torch.no_grad(), warnings.catch_warnings():
-            # Exporters and torch disagree about deprecations in each other's code; ours is tested with warnings as errors.
+            # Exporters and torch disagree about deprecations in each other's code; ours is tested
+            # with warnings as errors.
             warnings.simplefilter("ignore")
             return torch.export.export(model, example)
     except Exception as error:

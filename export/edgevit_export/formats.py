@@ -91,7 +91,7 @@ def format_of(path: Path) -> Format:
 
 
 def tool_versions(entry: Format) -> dict[str, str]:
-    """Installed version of each package of a format; raises `MissingPackage` with the install line."""
+    """Installed version of each package of a format; raises `MissingPackage`."""
     versions = {}
     for package in entry.packages:
         try:

@@ -26,13 +26,14 @@ def lower(
 ) -> Artifact:
     """Write an eval-mode network to `path` at the fixed shapes of `example` (float32).
 
-    Raises `Unsupported` (format, precision, rank), `MissingPackage`, `TooLarge` before any work is done, and
-    `LoweringFailed` where the exporter gives up; then nothing stays at `path`.
+    Raises `Unsupported` (format, precision, rank), `MissingPackage`, `TooLarge` before any work is
+    done, and `LoweringFailed` where the exporter gives up; then nothing stays at `path`.
     """
     entry = format_named(format)
     if scheme.precision not in entry.precisions:
         raise Unsupported(
-            f"{entry.name} files have no precision {scheme.precision}; they have {', '.join(entry.precisions)}.",
+            f"{entry.name} files have no precision {scheme.precision};"
+            f" they have {', '.join(entry.precisions)}.",
             next=f"--precision {entry.precisions[0]}",
         )
     tool_versions(entry)

@@ -1,4 +1,6 @@
-"""Keeps the exporters' chatter off the terminal: it belongs to them, and stdout belongs to the user's pipe."""
+"""Keeps the exporters' chatter off the terminal: it belongs to them, and stdout belongs to the
+user's pipe.
+"""
 
 import contextlib
 import logging
@@ -12,8 +14,9 @@ from collections.abc import Iterator
 def quiet() -> Iterator[None]:
     """Send file descriptors 1 and 2 to a temporary file meanwhile, native libraries' output too.
 
-    The Python-level streams stay what they are: absl and others keep references to whatever they find there.
-    Log records are held below CRITICAL. What a failing exporter says is in its exception, not in its chatter.
+    The Python-level streams stay what they are: absl and others keep references to whatever they
+    find there. Log records are held below CRITICAL. What a failing exporter says is in its
+    exception, not in its chatter.
     """
     sys.stdout.flush()
     sys.stderr.flush()

@@ -1,7 +1,8 @@
 """TopFormer's checkpoints: official segmentation files, ImageNet backbone files, pre-release names.
 
-Source: official tools/convert_state_dict.py (pre-release names); mmseg checkpoints carry `backbone.` and `decode_head.`,
-the ImageNet files carry neither and hold `state_dict_ema` beside `state_dict`.
+Source: official tools/convert_state_dict.py (pre-release names); mmseg checkpoints carry
+`backbone.` and `decode_head.`, the ImageNet files carry neither and hold `state_dict_ema` beside
+`state_dict`.
 """
 
 from collections.abc import Mapping
@@ -21,7 +22,8 @@ PRE_RELEASE = (
     ("to_feat1.", "local_embedding."),
     ("to_feat2.", "global_embedding."),
 )
-# Before the release `fuse2` was the gate of the multiply-sum injection; in the released `fuse_*` types it is something else,
+# Before the release `fuse2` was the gate of the multiply-sum injection; in the released `fuse_*`
+# types it is something else,
 # so it is renamed only beside the other pre-release names.
 PRE_RELEASE_GATE = ("fuse2.", "global_act.")
 
@@ -30,7 +32,9 @@ OPTIONS = ("injection", "token_stride")
 
 @dataclass(frozen=True, slots=True)
 class Adapted:
-    """A checkpoint brought to a network: its configuration, its tensors under our names, what it leaves untrained."""
+    """A checkpoint brought to a network: its configuration, its tensors under our names, what it
+    leaves untrained.
+    """
 
     config: Config
     tensors: Mapping[str, Tensor]
@@ -38,13 +42,13 @@ class Adapted:
 
 
 def configure(variant: str, num_classes: int | None, options: Mapping[str, object]) -> Config:
-    """The variant's configuration with the caller's options; raises `UsageError` on an unknown one."""
+    """The variant's configuration with the caller's options; raises `UsageError`."""
     config = CONFIGS[variant]
     for name, value in options.items():
         if name == "injection" and value in INJECTIONS:
             config = replace(config, injection=cast("Injection", value))
         elif name == "token_stride" and value in TOKEN_STRIDES:
-            config = replace(config, token_stride=cast("int", value))
+            config = replace(config, token_stride=value)
         elif name in OPTIONS:
             allowed = INJECTIONS if name == "injection" else TOKEN_STRIDES
             raise UsageError(f"{name}={value!r} is none of {', '.join(map(str, allowed))}.")
@@ -79,7 +83,9 @@ def is_imagenet(tensors: Mapping[str, Tensor]) -> bool:
 def adapt(
     tensors: Mapping[str, Tensor], task: str, config: Config, options: Mapping[str, object]
 ) -> Adapted:
-    """Bring a state dict to the network of `task`; what its shapes tell overrides the variant's defaults."""
+    """Bring a state dict to the network of `task`; what its shapes tell overrides the variant's
+    defaults.
+    """
     tensors = rename(tensors)
     match task:
         case "classification":
@@ -152,7 +158,8 @@ def _infer_injection(
     elif f"{stem}fuse1.conv.weight" in tensors:
         if config.injection not in ("fuse_sum", "fuse_multi"):
             raise CheckpointError(
-                "This checkpoint's injection is fuse_sum or fuse_multi, which have the same keys; say which.",
+                "This checkpoint's injection is fuse_sum or fuse_multi, which have the same keys;"
+                " say which.",
                 next="--option injection=fuse_sum, or create_model(..., injection='fuse_sum')",
             )
         found = config.injection
@@ -167,7 +174,9 @@ def _infer_injection(
 
 
 def recognize(shapes: Mapping[str, tuple[int, ...]]) -> str | None:
-    """The model whose checkpoint has these shapes, or None: told by the width of the first pyramid stage."""
+    """The model whose checkpoint has these shapes, or None: told by the width of the first pyramid
+    stage.
+    """
     for prefix in ("backbone.tpm.", "tpm.", "backbone.patch_embed.", "patch_embed."):
         shape = shapes.get(f"{prefix}layer2.conv.4.c.weight")
         if shape is None:

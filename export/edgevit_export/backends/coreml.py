@@ -1,4 +1,6 @@
-"""Core ML: an .mlpackage with an ML program, float32 at its borders, written without anything of this machine."""
+"""Core ML: an .mlpackage with an ML program, float32 at its borders, written without anything of
+this machine.
+"""
 
 import json
 import shutil
@@ -21,16 +23,18 @@ from edgevit_export.scheme import Scheme
 
 NAMESPACE = uuid.UUID("5b1f3a52-8f4e-5a41-9a55-0f6f3c1f0d3e")  # of the item names in our manifests
 
+DATE = "com.github.apple.coremltools.conversion_date"
+
 
 def write(
     model: nn.Module, example: tuple[Tensor, ...], names: Names, scheme: Scheme, path: Path
 ) -> Artifact:
     """Write an .mlpackage directory for iOS 16 and macOS 13 or newer; raises `LoweringFailed`."""
-    program = _without_aliases(capture(model, example).run_decompositions({}))
     with quiet(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # coremltools warns of every untested torch version
         import coremltools as ct
 
+        program = _without_aliases(capture(model, example).run_decompositions({}))
         precision = ct.precision.FLOAT16 if scheme.precision == "fp16" else ct.precision.FLOAT32
         converted = ct.convert(
             program,
@@ -49,7 +53,7 @@ def write(
             saved = Path(scratch) / "model.mlpackage"
             converted.save(str(saved))
             _name_items(saved)
-            _order_maps(saved)
+            _anonymous(saved)
             shutil.copytree(saved, path)
     with torch.no_grad():
         outputs = model(*example)
@@ -68,7 +72,7 @@ def write(
 
 
 def _without_aliases(program: ExportedProgram) -> ExportedProgram:
-    """Drop aten.alias and aten.detach, which coremltools does not know and which compute nothing."""
+    """Drop aten.alias and aten.detach: coremltools does not know them, they compute nothing."""
     graph = program.graph_module.graph
     nothing = (torch.ops.aten.alias.default, torch.ops.aten.detach.default)
     for node in list(graph.nodes):
@@ -94,13 +98,16 @@ def _name_items(package: Path) -> None:
     manifest.write_text(json.dumps(content, indent=4, sort_keys=True) + "\n")
 
 
-def _order_maps(package: Path) -> None:
-    """Write the program's maps in key order: protobuf's own order changes from run to run."""
+def _anonymous(package: Path) -> None:
+    """Take the date out, and write maps in key order: protobuf's own changes from run to run."""
     from coremltools.proto import Model_pb2
 
     program = package / "Data" / "com.apple.CoreML" / "model.mlmodel"
     model = Model_pb2.Model.FromString(program.read_bytes())
+    model.description.metadata.userDefined.pop(DATE, None)
     program.write_bytes(model.SerializeToString(deterministic=True))
+    # A map from our graph's nodes to executorch's debugger, which nobody has.
+    (package / "executorch_debug_handle_mapping.json").unlink(missing_ok=True)
 
 
 def _specs(names: tuple[str, ...], tensors: tuple[Tensor, ...]) -> tuple[TensorSpec, ...]:

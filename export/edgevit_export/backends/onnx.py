@@ -20,7 +20,8 @@ from edgevit_export.names import Names
 from edgevit_export.quiet import quiet
 from edgevit_export.scheme import Scheme
 
-# The exporter writes nothing older (asked for 13 it silently gives 18), and the runtime we ship against nothing newer.
+# The exporter writes nothing older (asked for 13 it silently gives 18), and the runtime we ship
+# against nothing newer.
 OLDEST_OPSET, NEWEST_OPSET = 18, 23
 
 
@@ -71,7 +72,9 @@ def write(
 
 
 def _anonymous(proto: ModelProto) -> ModelProto:
-    """Drop stack traces, file paths and doc strings: they are of the exporting machine, not of the network."""
+    """Drop stack traces, file paths and doc strings: they are of the exporting machine, not of the
+    network.
+    """
     clean = ModelProto()
     clean.CopyFrom(proto)
     clean.doc_string = ""
