@@ -10,7 +10,7 @@ STAMP := $(VENV)/.made-from-the-lock
 PYTHONS := $(or $(PYTHON),python3.11 python3 python)
 PYTEST_ARGS ?=
 
-.PHONY: help venv demo test test-all check lock clean
+.PHONY: help venv demo readme-picture test test-all check lock clean
 
 help:
 	@echo "make demo      export topformer-t for Android, verify it, segment a picture; into demo/"
@@ -18,6 +18,7 @@ help:
 	@echo "make test-all  the tests and the full matrices                                   (the same)"
 	@echo "make check     ruff, ruff format, mypy --strict, import-linter"
 	@echo "make venv      .venv from requirements.lock, as every target does  (PYTHON=... picks one)"
+	@echo "make readme-picture   make demo, and then README.md's pictures anew"
 	@echo "make lock      resolve pyproject.toml anew and write requirements.lock"
 	@echo "make clean     remove demo/, builds and caches; .venv stays"
 
@@ -46,9 +47,15 @@ demo: $(STAMP)
 	$(BIN)/python scripts/demo_picture.py demo/pictures/scene.png
 	$(BIN)/edgevit run demo/bundle demo/pictures/scene.png -o demo/segmented
 	@echo
-	@echo "The bundle for a phone:  $(CURDIR)/demo/bundle"
-	@echo "A picture never seen:    $(CURDIR)/demo/pictures/scene.png"
-	@for png in demo/segmented/*.png; do echo "What was found in it:    $(CURDIR)/$$png"; done
+	@echo "The bundle for a phone:               $(CURDIR)/demo/bundle"
+	@echo "A picture the weights never saw:      $(CURDIR)/demo/pictures/scene.png"
+	@echo "What was found in it, the overlay:    $(CURDIR)/demo/segmented/scene.overlay.png"
+
+# README.md's two pictures, to be made again when the demo weights change.
+readme-picture: demo
+	@mkdir -p docs/images
+	cp demo/segmented/scene.overlay.png docs/images/segmented.png
+	$(BIN)/python scripts/demo_picture.py docs/images/scene.jpg
 
 test: $(STAMP)
 	@$(BIN)/python -m pytest -m "not full" $(PYTEST_ARGS)

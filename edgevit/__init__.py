@@ -41,6 +41,8 @@ def __getattr__(name: str) -> object:
         case "deploy":
             from edgevit.deploy import deploy
 
+            # The import has just put the module of that name here, which a second use would find.
+            globals()["deploy"] = deploy
             return deploy
         case "Bundle" | "open_bundle":
             from edgevit import bundle

@@ -1,6 +1,7 @@
 """deploy: the order of everything, from a DeploySpec to a sealed bundle."""
 
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -23,7 +24,7 @@ from edgevit_export.artifact import Artifact, content_sha256
 from edgevit_export.errors import Unsupported
 from edgevit_export.formats import FORMATS, tool_versions
 from edgevit_export.names import Names
-from edgevit_export.scheme import Scheme
+from edgevit_export.scheme import OPSETS, Scheme
 
 if TYPE_CHECKING:
     from edgevit.models.layers import Network
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 SIDES = (64, 2048)  # px a file is written for
 RANDOM_CASES = 2
+LABEL_BYTES = 4 << 20
 GOLDEN_SEED = scenes.HELD_OUT_SEEDS[0]
 
 
@@ -58,7 +60,7 @@ def deploy(spec: DeploySpec, report: Report = lambda _: None) -> Bundle:
     passes: list[PassEntry] = []
     common = rewrite(network, "common", None, spec, passes, report)
     cases, photo = golden_cases(reference, spec)
-    bounds = Bounds.of(precision, spec.card.task == "segmentation", spec.atol, spec.min_cosine)
+    bounds = _bounds(spec, precision)
     files = []
     with sealed(spec.output_dir, spec.force) as folder:
         for name in spec.formats:
@@ -114,11 +116,25 @@ def check_spec(spec: DeploySpec) -> str:
             next=f"--input-size {spec.card.input_size[0]} {spec.card.input_size[1]}",
         )
     if spec.output == "mask" and spec.card.task != "segmentation":
-        raise UsageError(f"{spec.model} has no mask: its task is {spec.card.task}.")
+        raise UsageError(
+            f"{spec.model} has no mask: its task is {spec.card.task}.", next="--output logits"
+        )
+    _bounds(spec, precision)
+    if not OPSETS[0] <= spec.opset <= OPSETS[1]:
+        raise UsageError(
+            f"ONNX opset {spec.opset} is outside {OPSETS[0]} to {OPSETS[1]}.",
+            next=f"--opset {OPSETS[0]}",
+        )
+    if not 0 <= spec.seed < 1 << 32:
+        raise UsageError(f"Seed {spec.seed} is outside 0 to {(1 << 32) - 1}.", next="--seed 0")
     check_destination(spec.output_dir, spec.force)
     for name in spec.formats:
         tool_versions(FORMATS[name])
     return precision
+
+
+def _bounds(spec: DeploySpec, precision: str) -> Bounds:
+    return Bounds.of(precision, spec.card.task == "segmentation", spec.atol, spec.min_cosine)
 
 
 def load(spec: DeploySpec, report: Report) -> "tuple[Network, Weights, tuple[str, ...]]":
@@ -143,9 +159,12 @@ def load(spec: DeploySpec, report: Report) -> "tuple[Network, Weights, tuple[str
                 " give real ones with --weights CHECKPOINT.pth",
             )
         )
-    loaded = load_network(
-        spec.model, path, spec.input_size, spec.num_classes, "task", **dict(spec.options)
-    )
+    with warnings.catch_warnings():
+        # Of an ImageNet file, which is refused below.
+        warnings.filterwarnings("ignore", message=".* is an ImageNet backbone file")
+        loaded = load_network(
+            spec.model, path, spec.input_size, spec.num_classes, "task", **dict(spec.options)
+        )
     network, checkpoint = loaded.network, loaded.checkpoint
     assert checkpoint is not None
     if network.untrained:
@@ -156,7 +175,8 @@ def load(spec: DeploySpec, report: Report) -> "tuple[Network, Weights, tuple[str
         )
     note = "demo weights trained on drawn scenes" if demo else f"read as {checkpoint.kind}"
     source = Weights(path.name, checkpoint.sha256, note)
-    labels = demo.labels if demo else _labels(spec, network, checkpoint.meta)
+    own = demo is not None and spec.labels is None
+    labels = demo.labels if demo and own else _labels(spec, network, checkpoint.meta)
     report(Step("done", f"loaded {spec.model} from {path.name}"))
     return network, source, labels
 
@@ -165,19 +185,35 @@ def _labels(spec: DeploySpec, network: "Network", meta: object) -> tuple[str, ..
     """Class names: a file's lines, else what the checkpoint says, else numbers."""
     count = getattr(getattr(network, "config", None), "num_classes", 0)
     if spec.card.num_classes is None:
+        if spec.labels is not None:
+            raise UsageError(
+                f"{spec.model} has no classes to name.", next=f"edgevit info {spec.model}"
+            )
         return ()
     if spec.labels is not None:
+        if spec.labels.is_file() and spec.labels.stat().st_size > LABEL_BYTES:
+            raise UsageError(f"{spec.labels} is too large for a list of class names.")
         try:
             text = spec.labels.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"The labels in {spec.labels} cannot be read: {error}.") from None
+        except UnicodeDecodeError:
+            raise UsageError(f"{spec.labels} is no text in UTF-8.") from None
+        except OSError as error:
+            raise UsageError(f"{spec.labels} cannot be read: {error.strerror}.") from None
         lines = tuple(line.strip() for line in text.splitlines() if line.strip())
         if len(lines) != count:
             raise UsageError(f"{spec.labels} holds {len(lines)} names for {count} classes.")
+        if len(set(lines)) != count:
+            twice = next(line for line in lines if lines.count(line) > 1)
+            raise UsageError(f"{spec.labels} names two classes {twice!r}.")
         return lines
-    names = meta.get("CLASSES") if isinstance(meta, dict) else None
+    names = meta.get("CLASSES") if isinstance(meta, Mapping) else None
     if isinstance(names, list | tuple) and len(names) == count:
-        return tuple(str(name) for name in names)
+        found = tuple(" ".join(str(name).split()) for name in names)  # ADE20K's has "bed "
+        if len(set(found)) != count:
+            raise UsageError(
+                "The checkpoint names two classes alike.", next="--labels NAMES.txt, one a line"
+            )
+        return found
     return tuple(f"class {index}" for index in range(count))
 
 

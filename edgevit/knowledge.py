@@ -54,13 +54,32 @@ def model_rows(part: str, task: str | None) -> list[list[str]]:
 
 
 def model_lines(facts: dict[str, object]) -> list[list[str]]:
-    """The facts as name and text."""
-    return [[name.replace("_", " "), _text(value)] for name, value in facts.items()]
+    """The facts as name and text; those with parts have a row a part."""
+    lines = []
+    for name, value in facts.items():
+        title = name.replace("_", " ")
+        lines += [[title, text] for text in _texts(name, value)]
+    return lines
 
 
-def _text(value: object) -> str:
-    if isinstance(value, dict):
-        return "; ".join(f"{k}: {_text(v)}" for k, v in value.items())
-    if isinstance(value, list):
-        return ", ".join(_text(item) for item in value)
-    return "-" if value is None else str(value)
+def _texts(name: str, value: object) -> list[str]:
+    match name, value:
+        case _, None:
+            return ["-"]
+        case "input_size", list():
+            return ["x".join(map(str, value))]
+        case "params", int():
+            return [f"{value / 1e6:.2f} M"]
+        case "published", list():
+            return [f"{p['value']} {p['metric']} ({p['source']})" for p in value] or ["-"]
+        case "demo_weights", dict():
+            return [
+                f"mIoU {value['miou']:.3f} on held-out drawn scenes: {value['data']}",
+                f"classes: {', '.join(value['labels'])}",
+                f"made by {value['made_by']}",
+            ]
+        case _, dict():
+            return [f"{key}: {', '.join(map(str, entry))}" for key, entry in value.items()]
+        case _, list():
+            return [", ".join(map(str, value))]
+    return [str(value)]

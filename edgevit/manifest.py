@@ -1,20 +1,24 @@
 """The manifest of a bundle: frozen values, written and read as JSON, and nothing in it trusted."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import PurePosixPath
 from typing import Any
 
-from edgevit.errors import BundleError
+from edgevit.errors import BundleError, CheckFailed
 from edgevit.parity import Verification
 from edgevit.tasks.segmentation import Preprocessing
 from edgevit_export.artifact import TensorSpec
+from edgevit_export.formats import FORMATS
 
 SCHEMA = 1
 MAX_BYTES = 4 << 20
 MAX_FILES = 64
 MAX_LABELS = 65_536
+MAX_RANK = 8
+MAX_PATH = 200  # characters; file systems end at 255 bytes a name
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +89,7 @@ class Manifest:
 
 
 def dump(manifest: Manifest) -> str:
-    """JSON text, keys in a fixed order."""
+    """JSON text, keys in a fixed order, the last of them its own hash."""
     content = {"schema": SCHEMA, **asdict(manifest)}
     content["preprocessing"] = manifest.preprocessing.to_json()
     content["options"] = dict(manifest.options)
@@ -93,26 +97,52 @@ def dump(manifest: Manifest) -> str:
         entry["facts"] = dict(entry["facts"])
         entry["tools"] = dict(entry["tools"])
         entry["verification"]["runtime"] = dict(entry["verification"]["runtime"])
-    return json.dumps(content, indent=1) + "\n"
+    return _with_seal(content)
 
 
 def parse(text: str) -> Manifest:
-    """Read what `dump` wrote; raises `BundleError` on anything else, a newer schema by its number."""
+    """Read what `dump` wrote, to the letter.
+
+    Raises `BundleError` on anything else, a newer schema by its number, and `CheckFailed` where it
+    was changed since: the seal is no signature, it tells damage and edits by hand.
+    """
     try:
-        content = json.loads(text)
+        content = json.loads(text, parse_constant=_no_constant)
     except (ValueError, RecursionError):
         raise broken("manifest.json is not JSON") from None
-    if not isinstance(content, dict) or not isinstance(content.get("schema"), int):
-        raise broken("manifest.json has no schema number")
-    if content["schema"] > SCHEMA:
+    schema = content.get("schema") if isinstance(content, dict) else None
+    if not isinstance(schema, int) or isinstance(schema, bool) or "edgevit" not in content:
+        raise broken("manifest.json is not the manifest of a bundle")
+    if schema > SCHEMA:
         raise BundleError(
-            f"The bundle has schema {content['schema']}; this edgevit reads up to {SCHEMA}.",
+            f"The bundle has schema {schema}; this edgevit reads up to {SCHEMA}.",
             next="pip install --upgrade edgevit",
         )
+    seal = content.pop("seal", None)
     try:
-        return _manifest(content)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise broken(f"manifest.json does not fit its schema ({error})") from None
+        manifest = _manifest(content)
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise broken(f"manifest.json does not fit its schema ({str(error)[:200]})") from None
+    if seal is None or text != _with_seal(content):
+        raise CheckFailed(
+            "manifest.json is not the file that was sealed: its hash differs.",
+            next="export it again, or copy it again from where it came",
+        )
+    return manifest
+
+
+def _with_seal(content: Mapping[str, Any]) -> str:
+    """The text of a manifest, which ends with the hash of all before."""
+    body = json.dumps(content, indent=1)
+    return json.dumps({**content, "seal": _sha256(body)}, indent=1) + "\n"
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _no_constant(name: str) -> float:
+    raise ValueError(f"{name} is no number of JSON")
 
 
 def broken(what: str) -> BundleError:
@@ -127,39 +157,72 @@ def _manifest(content: dict[str, Any]) -> Manifest:
         raise ValueError(f"entries {sorted(set(given) ^ known)[:3]}")
     if len(given["files"]) + len(given["members"]) > MAX_FILES:
         raise ValueError("too many files")
+    if not given["files"]:
+        raise ValueError("no files")
     if len(given["labels"]) > MAX_LABELS:
         raise ValueError("too many labels")
     height, width = given["input_size"]
+    preprocessing = Preprocessing.from_json(given["preprocessing"])
+    if preprocessing.size != (height, width):
+        raise ValueError(f"input_size {height}x{width} is not that of the preprocessing")
     return Manifest(
         **{name: _text(given[name]) for name in ("edgevit", "model", "task", "target")},
         **{name: _text(given[name]) for name in ("precision", "output", "accuracy")},
         input_size=(_count(height), _count(width)),
         options=tuple((_text(k), _text(v)) for k, v in given["options"].items()),
         weights=Weights(**{k: _text(v) for k, v in given["weights"].items()}),
-        preprocessing=Preprocessing.from_json(given["preprocessing"]),
+        preprocessing=preprocessing,
         labels=tuple(_text(label) for label in given["labels"]),
-        passes=tuple(PassEntry(**entry) for entry in given["passes"]),
+        passes=tuple(_pass(entry) for entry in given["passes"]),
         files=tuple(_file(entry) for entry in given["files"]),
         members=tuple(_member(entry) for entry in given["members"]),
     )
 
 
+def _pass(entry: Mapping[str, Any]) -> PassEntry:
+    return PassEntry(
+        name=_text(entry["name"]),
+        stage=_text(entry["stage"]),
+        format=None if entry["format"] is None else _text(entry["format"]),
+        ops_before=_count(entry["ops_before"]),
+        ops_after=_count(entry["ops_after"]),
+        difference=_number(entry["difference"]),
+    )
+
+
 def _file(entry: Mapping[str, Any]) -> FileEntry:
-    verification = dict(entry["verification"])
-    verification["runtime"] = tuple(verification["runtime"].items())
-    if verification["status"] not in ("executed", "evaluated", "not verified"):
-        raise ValueError(f"status {verification['status']!r}")
+    path, name = _inside(entry["path"]), _text(entry["format"])
+    if name not in FORMATS or PurePosixPath(path).suffix != FORMATS[name].suffix:
+        raise ValueError(f"{path} of format {name!r}")
+    if not (entry["inputs"] and entry["outputs"]):
+        raise ValueError(f"{path} has no inputs or no outputs")
     return FileEntry(
-        path=_inside(entry["path"]),
-        format=_text(entry["format"]),
+        path=path,
+        format=name,
         precision=_text(entry["precision"]),
         size=_count(entry["size"]),
         sha256=_hash(entry["sha256"]),
         inputs=tuple(_spec(spec) for spec in entry["inputs"]),
         outputs=tuple(_spec(spec) for spec in entry["outputs"]),
-        verification=Verification(**verification),
-        facts=tuple(entry["facts"].items()),
-        tools=tuple(entry["tools"].items()),
+        verification=_verification(entry["verification"]),
+        facts=tuple((_text(k), _fact(v)) for k, v in entry["facts"].items()),
+        tools=tuple((_text(k), _text(v)) for k, v in entry["tools"].items()),
+    )
+
+
+def _verification(entry: Mapping[str, Any]) -> Verification:
+    if entry["status"] not in ("executed", "evaluated", "not verified"):
+        raise ValueError(f"status {entry['status']!r}")
+    measured = {
+        name: None if entry[name] is None else _number(entry[name])
+        for name in ("difference", "absolute", "cosine", "agreement")
+    }
+    return Verification(
+        status=entry["status"],
+        reason=_text(entry["reason"]),
+        cases=_count(entry["cases"]),
+        runtime=tuple((_text(k), _text(v)) for k, v in entry["runtime"].items()),
+        **measured,
     )
 
 
@@ -169,6 +232,8 @@ def _member(entry: Mapping[str, Any]) -> Member:
 
 def _spec(entry: Mapping[str, Any]) -> TensorSpec:
     shape = tuple(_count(side) for side in entry["shape"])
+    if len(shape) > MAX_RANK:
+        raise ValueError(f"shape {shape}")
     if entry["layout"] not in ("NCHW", "NHWC", "any"):
         raise ValueError(f"layout {entry['layout']!r}")
     return TensorSpec(_text(entry["name"]), shape, _text(entry["dtype"]), entry["layout"])
@@ -178,6 +243,8 @@ def _inside(path: object) -> str:
     """A relative path that stays in the bundle; raises `BundleError`."""
     text = _text(path)
     parts = PurePosixPath(text).parts
+    if len(text) > MAX_PATH:
+        raise ValueError(f"path {text[:20]!r}... is too long")
     if not parts or text.startswith("/") or ".." in parts or "\\" in text or ":" in text:
         raise BundleError(
             f"The bundle names a file outside itself ({text!r}); it is not opened.",
@@ -196,6 +263,16 @@ def _count(value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
         raise ValueError(f"{value!r} is no count")
     return value
+
+
+def _number(value: object) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise ValueError(f"{value!r} is no number")
+    return float(value)
+
+
+def _fact(value: object) -> str | int:
+    return value if type(value) is int else _text(value)
 
 
 def _hash(value: object) -> str:

@@ -2,13 +2,18 @@
 input.
 """
 
+import contextlib
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from edgevit.bundle import open_bundle
+from edgevit.manifest import FileEntry
 from edgevit.ports import to_file
+from edgevit.sealing import whole_file
 from edgevit_runtimes.bench import bench
+from edgevit_runtimes.engines import engine_of, prepare
+from edgevit_runtimes.errors import DeviceFailed
 from edgevit_runtimes.result import BenchResult
 
 
@@ -26,13 +31,11 @@ def bench_bundle(
 ) -> BenchResult:
     """Time each file of a bundle, or those of `formats`, on its golden input.
 
-    Files that this machine cannot run (Core ML off macOS) are left out unless they are asked for.
-    Raises what `Bundle.checked` and `edgevit_runtimes.bench.bench` raise.
+    Files that this machine cannot run (Core ML off macOS) are left out unless they are asked for,
+    or are all that there is. Raises what `Bundle.checked` and `edgevit_runtimes.bench.bench` raise.
     """
     bundle = open_bundle(path)
-    files = [bundle.entry(name) for name in formats] or [
-        file for file in bundle.manifest.files if file.verification.status == "executed"
-    ]
+    files = [bundle.entry(name) for name in formats] or _runnable(bundle.manifest.files)
     picture = bundle.golden("input")
     return bench(
         [bundle.checked(file) for file in files],
@@ -47,6 +50,19 @@ def bench_bundle(
         device=device,
         progress=progress,
     )
+
+
+def _runnable(files: Sequence[FileEntry]) -> list[FileEntry]:
+    """The files whose runtime this machine has; all of them where it has none, to fail and say why.
+
+    What was verified at export does not tell: it may have been elsewhere, or left out.
+    """
+    kept = []
+    for file in files:
+        with contextlib.suppress(DeviceFailed):
+            prepare(engine_of(Path(file.path)))
+            kept.append(file)
+    return kept or list(files)
 
 
 def bench_rows(result: BenchResult) -> list[list[str]]:
@@ -66,10 +82,6 @@ def bench_rows(result: BenchResult) -> list[list[str]]:
 
 
 def write_result(result: BenchResult, path: Path) -> None:
-    """Write the JSON beside its final name first, so that no reader meets half a file."""
-    partial = path.with_name(f".{path.name}.partial")
-    try:
+    """Write the JSON with its raw samples."""
+    with whole_file(path) as partial:
         partial.write_text(json.dumps(result.to_json(), indent=1) + "\n", encoding="utf-8")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from edgevit.errors import CheckFailed
+from edgevit.errors import CheckFailed, UsageError
 from edgevit.ports import from_file, to_file
 from edgevit_export.artifact import Artifact, TensorSpec, content_sha256
 from edgevit_runtimes.engines import engine_of, open_session, versions
@@ -43,7 +43,14 @@ class Bounds:
     def of(
         cls, precision: str, is_map: bool, atol: float | None, min_cosine: float | None
     ) -> "Bounds":
-        """DESIGN's bounds for a precision; `atol` and `min_cosine` replace them."""
+        """DESIGN's bounds for a precision; `atol` and `min_cosine` replace them.
+
+        Raises `UsageError` on bounds that nothing, or anything, would keep.
+        """
+        if atol is not None and not 0 <= atol < float("inf"):
+            raise UsageError(f"An absolute difference is 0 or more, not {atol:g}.")
+        if min_cosine is not None and not 0 < min_cosine <= 1:
+            raise UsageError(f"A cosine to keep lies above 0 and is at most 1, not {min_cosine:g}.")
         agreement = MASK_AGREEMENT if is_map else None
         if atol is not None:
             return cls(None, atol, min_cosine, agreement)
@@ -67,8 +74,8 @@ class Verification:
 
 
 def difference(got: Array, want: Array) -> float:
-    """max|got - want| / max(1, std(want)); infinite where shapes differ or values overflow."""
-    if got.shape != want.shape or not np.isfinite(got).all():
+    """max|got - want| / max(1, std(want)); infinite where shapes differ or not all is finite."""
+    if got.shape != want.shape or not (np.isfinite(got).all() and np.isfinite(want).all()):
         return float("inf")
     wide, reference = got.astype(np.float64), want.astype(np.float64)
     return float(np.abs(wide - reference).max() / max(1.0, float(reference.std())))
@@ -79,7 +86,7 @@ def cosine(got: Array, want: Array) -> float:
     all zero.
     """
     a, b = got.astype(np.float64).ravel(), want.astype(np.float64).ravel()
-    if a.shape != b.shape or not np.isfinite(a).all():
+    if a.shape != b.shape or not (np.isfinite(a).all() and np.isfinite(b).all()):
         return 0.0
     norm = float(np.linalg.norm(a) * np.linalg.norm(b))
     return float(a @ b) / norm if norm else float(np.array_equal(a, b))
@@ -110,14 +117,17 @@ def check_parity(artifact: Artifact, cases: Sequence[Case], bounds: Bounds) -> V
     try:
         session = open_session(artifact.path)
     except DeviceFailed as error:
-        return Verification("not verified", error.message)
+        return Verification("not verified", error.message.rstrip("."))
     worst: list[tuple[float, float, float, float]] = []
     with session:
-        if len(session.outputs) != len(artifact.outputs):
-            raise CheckFailed(
-                f"{artifact.path.name} has {len(session.outputs)} outputs,"
-                f" the network {len(artifact.outputs)}."
-            )
+        for kind, held, asked in (
+            ("inputs", session.inputs, artifact.inputs),
+            ("outputs", session.outputs, artifact.outputs),
+        ):
+            if len(held) != len(asked):
+                raise CheckFailed(
+                    f"{artifact.path.name} has {len(held)} {kind}, the network {len(asked)}."
+                )
         for port, spec in zip(session.inputs, artifact.inputs, strict=True):
             if port.shape != spec.shape:
                 raise CheckFailed(

@@ -40,20 +40,21 @@ class Predictor:
     session: Session
     official_resize: bool
 
-    def predict(self, image: Path | Picture) -> Prediction:
+    def predict(self, image: Path | str | Picture) -> Prediction:
         """Segment one photo: a path, or RGB uint8 [H, W, 3]; raises `PictureError`."""
-        photo = open_picture(image) if isinstance(image, Path) else image
+        photo = image if isinstance(image, np.ndarray) else open_picture(Path(image))
         manifest = self.bundle.manifest
         prepared = preprocess(photo, manifest.preprocessing)
         spec = self.file.inputs[0]
         output = self.session.run(to_file(prepared.tensor, spec))[0]
         array = from_file(output, self.file.outputs[0])[0]
         if np.issubdtype(array.dtype, np.integer):
-            network_mask: Labels = array.astype(np.uint16)
+            network_mask = self._labels(array)
         else:
             if not np.isfinite(array).all():
                 raise CheckFailed(
-                    f"{self.file.path} returned values that are not finite.", next="edgevit verify"
+                    f"{self.file.path} returned values that are not finite.",
+                    next=f"edgevit verify {self.bundle.path}",
                 )
             network_mask = exact_mask(array, manifest.input_size)
         if self.official_resize:
@@ -61,6 +62,16 @@ class Predictor:
         else:
             mask = restore_mask(network_mask, prepared)
         return Prediction(photo, mask, network_mask, class_shares(mask, manifest.labels))
+
+    def _labels(self, array: NDArray[np.generic]) -> Labels:
+        """The label map a file returned, in the type that `exact_mask` gives."""
+        count = len(self.bundle.manifest.labels)
+        if array.min() < 0 or array.max() >= count:
+            raise CheckFailed(
+                f"{self.file.path} returned labels outside its {count} classes.",
+                next=f"edgevit verify {self.bundle.path}",
+            )
+        return array.astype(np.uint8 if count <= 256 else np.uint16)
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ from PIL import Image
 from edgevit.bundle import open_bundle
 from edgevit.errors import UsageError
 from edgevit.predict import open_predictor
+from edgevit.sealing import check_writable, whole_file
 from edgevit.tasks.draw import overlay
 from edgevit.tasks.pictures import open_picture
 
@@ -54,12 +55,13 @@ def segment_pictures(
     Every photo is decoded once before anything is written, so that a broken one stops the command
     early. Raises `BundleError`, `CheckFailed`, `PictureError` and `UsageError`.
     """
-    if output_dir.exists() and not output_dir.is_dir():
-        raise UsageError(f"{output_dir} is a file, not a directory.", next="-o another-name")
+    check_writable(output_dir)
     names = [picture.stem for picture in pictures]
     if len(set(names)) != len(names):
+        twice = next(name for name in names if names.count(name) > 1)
         raise UsageError(
-            "Two pictures have the same name; their results would overwrite each other."
+            f"Two pictures are named {twice}; their results would overwrite each other.",
+            next="one command for each, with its own -o",
         )
     opened = open_bundle(bundle)
     written = []
@@ -75,10 +77,13 @@ def segment_pictures(
                 output_dir / f"{name}.mask.png",
                 found.shares,
             )
-            overlay(found.photo, found.mask, opened.manifest.labels).save(result.overlay)
-            Image.fromarray(found.mask).save(result.mask)
-            text = json.dumps(result.as_json(), indent=1) + "\n"
-            (output_dir / f"{name}.json").write_text(text, encoding="utf-8")
+            with whole_file(result.overlay) as path:
+                drawn = overlay(found.photo, found.mask, opened.manifest.labels)
+                drawn.save(path, format="PNG")
+            with whole_file(result.mask) as path:
+                Image.fromarray(found.mask).save(path, format="PNG")
+            with whole_file(output_dir / f"{name}.json") as path:
+                path.write_text(json.dumps(result.as_json(), indent=1) + "\n", encoding="utf-8")
             written.append(result)
             done(f"segmented {picture.name} with {predictor.file.path}: {result.top}")
     return written

@@ -42,9 +42,9 @@ def target_named(name: str) -> Target:
         return TARGETS[name]
     except KeyError:
         near = difflib.get_close_matches(name, TARGETS, n=2, cutoff=0.4)
-        hint = f"; did you mean {' or '.join(near)}?" if near else "."
+        hint = f" (did you mean {' or '.join(near)}?)" if near else ""
         raise UsageError(
-            f"There is no target {name!r}{hint} Targets: {', '.join(TARGETS)}.",
+            f"There is no target {name!r}{hint}; there are {', '.join(TARGETS)}.",
             next="edgevit export --help",
         ) from None
 

@@ -47,7 +47,7 @@ class Stage:
 # that ships.
 STAGES = (
     Stage(size=256, batch=16, steps=4000, lr=2.0e-3, lr_end=6e-4, warmup=100),
-    Stage(size=448, batch=8, steps=600, lr=6e-4, lr_end=1e-5),
+    Stage(size=448, batch=8, steps=300, lr=6e-4, lr_end=1e-5),
 )
 HEAD_LR = 2.0  # the official x10 is for a pretrained backbone
 EMA = 0.995

@@ -65,7 +65,11 @@ def load_strict(
     values that are not finite or not of the network's kind of number.
     """
     wanted = model.state_dict()
-    given = {k: t for k, t in tensors.items() if k in wanted or not k.startswith(ignore)}
+    given = {
+        k: _as_number(t, wanted.get(k))
+        for k, t in tensors.items()
+        if k in wanted or not k.startswith(ignore)
+    }
     missing = tuple(k for k in wanted if k not in given and k.rpartition(".")[2] != COUNTER)
     unexpected = tuple(key for key in given if key not in wanted)
     mismatched = tuple(
@@ -94,6 +98,14 @@ def load_strict(
         if key in given
     }
     model.load_state_dict({**wanted, **ready}, strict=True, assign=False)
+
+
+def _as_number(found: "torch.Tensor", wanted: "torch.Tensor | None") -> "torch.Tensor":
+    """A list of one where the network has a number, as torch's own loader takes it: files from
+    before torch 0.4 and through numpy's `ascontiguousarray` hold counters that way.
+    """
+    one = wanted is not None and not wanted.ndim and found.shape == (1,)
+    return found.reshape(()) if one else found
 
 
 def _fitted(source: str, key: str, found: "torch.Tensor", wanted: "torch.Tensor") -> "torch.Tensor":

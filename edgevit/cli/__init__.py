@@ -1,38 +1,82 @@
-"""The command line: parse, call one function, print. No logic of its own, and no torch until a command needs it."""
+"""The command line: parse, call one function, print. No logic of its own, and no torch until a
+command needs it.
+"""
 
+import math
+import os
 import re
+import signal
 import sys
+import time
+from types import FrameType
 
 from edgevit.cli.console import guarded
 
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+UNTOUCHED = (signal.SIG_DFL, signal.default_int_handler)
+PATIENCE_SECS = 3.0
 SIZE = "--input-size"
+PAIR = re.compile(r"-?\d+[xX]-?\d+")
+OPTION = re.compile(r"-\D")  # and no negative number
 
 
 def main(arguments: list[str] | None = None) -> None:
     """The `edgevit` program; leaves with DESIGN's exit codes."""
+    # Must precede any import of onnxruntime, whose Linux wheels start a telemetry thread.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
-    given = joined_sizes([word for word in given if word != "--debug"])
+    words = joined_sizes([word for word in given if word != "--debug"])
+    command = next((word for word in words if not word.startswith("-")), "")
 
     def run() -> int:
-        from edgevit.cli.app import app
+        from edgevit.cli.app import invoke
 
-        result = app(given, prog_name="edgevit", standalone_mode=False)
-        return result if isinstance(result, int) else 0
+        return invoke(words)
 
-    sys.exit(guarded(run, debug))
+    # A signal that is ignored is so on purpose, by nohup and its like.
+    before = {n: signal.getsignal(n) for n in STOPS}
+    ours = {n: kept for n, kept in before.items() if kept in UNTOUCHED}
+    interrupt = _Interrupt()
+    try:
+        for number in ours:
+            signal.signal(number, interrupt)
+        sys.exit(guarded(run, debug, command))
+    finally:
+        for number, kept in ours.items():
+            # As the program itself we are at its end, where an interrupt could only be noise.
+            signal.signal(number, signal.SIG_IGN if arguments is None else kept)
 
 
 def joined_sizes(words: list[str]) -> list[str]:
-    """`--input-size H W` as one word, `HxW`: an option that takes two numbers cannot be repeated otherwise."""
+    """`--input-size H W` as one word, `H W`: an option that takes two words could not be given as
+    `HxW` too.
+    """
     joined: list[str] = []
-    rest = iter(words)
-    for word in rest:
-        joined.append(word)
-        if word == SIZE:
-            numbers = [w for w in (next(rest, None), next(rest, None)) if w is not None]
-            if len(numbers) == 2 and all(re.fullmatch(r"-?\d+", n) for n in numbers):
-                joined.append("x".join(numbers))
-            else:
-                joined += numbers
+    rest = list(words)
+    while rest:
+        word = rest.pop(0)
+        name, equals, value = word.partition("=")
+        if name == SIZE and (equals or rest):
+            size = value if equals else rest.pop(0)
+            if not PAIR.fullmatch(size) and rest and not OPTION.match(rest[0]):
+                size = f"{size} {rest.pop(0)}"
+            joined.append(f"{SIZE}={size}")
+        else:
+            joined.append(word)
     return joined
+
+
+class _Interrupt:
+    """Ctrl-C and a polite end alike: what is half written is removed. A second one that comes
+    at once is impatience, and must not stop that.
+    """
+
+    def __init__(self) -> None:
+        self.last = -math.inf
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        now = time.monotonic()
+        if now - self.last > PATIENCE_SECS:
+            self.last = now
+            raise KeyboardInterrupt

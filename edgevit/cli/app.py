@@ -10,7 +10,11 @@ from edgevit.cli import bench, bundles, deploying, knowing
 
 app = typer.Typer(
     help="Take a vision transformer from a training checkpoint to a verified file for a phone.",
-    no_args_is_help=True,
+    epilog="""\b
+Start here:
+  edgevit list
+  edgevit export topformer-t --target android-arm64 -o out
+  edgevit run out PHOTO.jpg -o segmented""",
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -19,22 +23,50 @@ app = typer.Typer(
 
 @app.callback(invoke_without_command=True)
 def common(
+    context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
     debug: Annotated[
-        bool, typer.Option("--debug", help="Show tracebacks; works after any command.")
+        bool, typer.Option("--debug", help="Show tracebacks; works after any command too.")
     ] = False,
 ) -> None:
     """Options of the program itself."""
     if version:
         sys.stdout.write(f"edgevit {__version__}\n")
         raise typer.Exit
+    if context.invoked_subcommand is None:
+        sys.stdout.write(f"{context.get_help()}\n")
+        raise typer.Exit(2)  # nothing was asked for: a script with an empty variable must notice
 
 
-app.command("export")(deploying.export)
-app.command("verify")(bundles.verify)
-app.command("run")(bundles.run)
-app.command("bench")(bench.bench)
-app.command("list")(knowing.list_)
-app.command("info")(knowing.info)
-app.command("inspect")(knowing.inspect)
-app.command("doctor")(knowing.doctor)
+app.command(
+    "export",
+    short_help="Make a verified bundle from a model and its weights.",
+    epilog=deploying.EXAMPLES,
+)(deploying.export)
+app.command(
+    "verify", short_help="Check a bundle's hashes and run its files.", epilog=bundles.VERIFY
+)(bundles.verify)
+app.command("run", short_help="Segment photos with a bundle.", epilog=bundles.RUN)(bundles.run)
+app.command("bench", short_help="Time the files of a bundle.", epilog=bench.EXAMPLES)(bench.bench)
+app.command("list", short_help="Every model.", epilog=knowing.LIST)(knowing.list_)
+app.command("info", short_help="What is known about one model.", epilog=knowing.INFO)(knowing.info)
+app.command("inspect", short_help="What is in an exported file.", epilog=knowing.INSPECT)(
+    knowing.inspect
+)
+app.command("doctor", short_help="What this machine has and lacks.", epilog=knowing.DOCTOR)(
+    knowing.doctor
+)
+
+
+def invoke(words: list[str]) -> int:
+    """Parse and run; returns the exit code, or raises whatever the command raised.
+
+    typer's own main would end the process on a broken pipe and be silent about Ctrl-C.
+    """
+    command = typer.main.get_command(app)
+    try:
+        with command.make_context("edgevit", words) as context:
+            command.invoke(context)
+    except typer.Exit as leaving:
+        return leaving.exit_code
+    return 0

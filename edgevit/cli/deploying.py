@@ -1,5 +1,6 @@
 """`edgevit export`."""
 
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,55 +15,81 @@ if TYPE_CHECKING:
     from edgevit.bundle import Bundle
     from edgevit.spec import DeploySpec
 
+EXAMPLES = """\b
+Examples:
+  edgevit export topformer-t --target android-arm64 -o out
+  edgevit export topformer-b --weights best.pth --labels names.txt --input-size 512 512 -o out"""
+
 
 def export(
-    model: Annotated[str, typer.Argument(help="A name of `edgevit list`.")],
-    output_dir: Annotated[
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A name of `edgevit list`.")],
+    weights: Annotated[
         Path | None,
         typer.Option(
-            "-o", "--output-dir", help="The bundle; several sizes or precisions lie below it."
+            "--weights",
+            "--checkpoint",
+            metavar="FILE",
+            help="Your checkpoint; without it, our demo weights.",
         ),
     ] = None,
     target: Annotated[
         str,
         typer.Option(
-            help="android-arm64, linux-arm64, ios-arm64, macos-arm64 or host.", show_default=True
+            metavar="NAME", help="android-arm64, linux-arm64, ios-arm64, macos-arm64 or host."
         ),
     ] = "host",
-    runtime: Runtimes = None,
-    precision: Annotated[
-        str | None, typer.Option("-p", "--precision", help="fp32 or fp16, comma-separated.")
-    ] = None,
-    weights: Annotated[
-        Path | None,
+    output_dir: Annotated[
+        Path,
         typer.Option(
-            "--weights", "--checkpoint", help="Your checkpoint; without it, demo weights."
+            "-o",
+            "--output-dir",
+            metavar="DIR",
+            help="The bundle; several sizes or precisions lie below it.",
         ),
-    ] = None,
+    ] = Path("out"),
     input_size: Annotated[
         list[str] | None,
-        typer.Option("--input-size", metavar="H W", help="In pixels; may be repeated."),
+        typer.Option(
+            "--input-size", metavar="H W", help="In pixels; may be repeated. Else the model's own."
+        ),
     ] = None,
-    num_classes: Annotated[
-        int | None, typer.Option(help="Checked against the checkpoint, which tells it anyway.")
+    precision: Annotated[
+        str | None,
+        typer.Option(
+            "-p",
+            "--precision",
+            metavar="NAMES",
+            help="fp32 or fp16, comma-separated. Else the target's own.",
+        ),
     ] = None,
-    labels: Annotated[Path | None, typer.Option(help="Class names, one a line.")] = None,
+    runtime: Runtimes = None,
     output: Annotated[
-        str, typer.Option(help="logits, or mask (upsample and argmax inside).")
+        str, typer.Option(metavar="KIND", help="logits, or mask (upsample and argmax inside).")
     ] = "logits",
     fit: Annotated[
-        str, typer.Option(help="How photos meet the input size: stretch or pad.")
+        str, typer.Option(metavar="KIND", help="How photos meet the size: stretch or pad.")
     ] = "stretch",
+    labels: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Class names, one a line.")
+    ] = None,
+    num_classes: Annotated[
+        int | None,
+        typer.Option(metavar="NUMBER", help="Checked against the checkpoint, which tells it."),
+    ] = None,
     option: Annotated[
         list[str] | None,
         typer.Option(metavar="KEY=VALUE", help="Of the architecture, e.g. injection=fuse_sum."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the random inputs files are compared on.")] = 0,
-    opset: Annotated[int, typer.Option(help="ONNX operator set, 18 or newer.")] = 18,
+    opset: Annotated[
+        int, typer.Option(metavar="NUMBER", help="ONNX operator set, 18 or newer.")
+    ] = 18,
+    seed: Annotated[
+        int, typer.Option(metavar="NUMBER", help="Of the random inputs files are compared on.")
+    ] = 0,
     atol: Atol = None,
     min_cosine: MinCosine = None,
     no_verify: Annotated[
-        bool, typer.Option("--no-verify", help="Skip the comparison, and say so.")
+        bool, typer.Option("--no-verify", help="Skip the comparison, and say so in the bundle.")
     ] = False,
     no_reparameterize: Annotated[
         bool, typer.Option("--no-reparameterize", help="Export the network as it was trained.")
@@ -71,25 +98,29 @@ def export(
         bool, typer.Option("--explain", help="Print what each rewrite did.")
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check everything, write nothing.")
+        bool, typer.Option("--dry-run", help="Check everything, load the weights, write nothing.")
     ] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace a bundle that is there.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace a bundle that is there, once the new is whole.")
+    ] = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Take a network to a verified bundle: load, rewrite exactly, export, compare, seal."""
+    """Take a network to a verified bundle: load, rewrite exactly, export, compare, seal.
+
+    Nothing is left behind where a step fails, and no bundle is replaced without --force.
+    """
     from edgevit.spec import FITS, OUTPUTS, DeploySpec
 
-    if output not in OUTPUTS or fit not in FITS:
-        raise UsageError(
-            f"--output takes {' or '.join(OUTPUTS)}, and --fit {' or '.join(FITS)}.",
-            next="edgevit export --help",
-        )
+    if output not in OUTPUTS:
+        raise UsageError(f"--output takes {' or '.join(OUTPUTS)}, not {output!r}.")
+    if fit not in FITS:
+        raise UsageError(f"--fit takes {' or '.join(FITS)}, not {fit!r}.")
     base = DeploySpec(
         model=model,
-        output_dir=output_dir or Path("out"),
+        output_dir=output_dir,
         target=target,
-        runtimes=words(runtime),
+        runtimes=words(runtime, "--runtime"),
         weights=weights,
         num_classes=num_classes,
         options=options(option),
@@ -104,26 +135,28 @@ def export(
         opset=opset,
         force=force,
     )
-    specs = _spread(base, sizes(input_size), words(precision) or (None,))
-    terminal = Terminal(quiet)
-    from edgevit.deploy import check_spec, deploy
+    specs = _spread(base, sizes(input_size), words(precision, "--precision") or (None,))
+    with Terminal(quiet) as terminal:
+        terminal.working("start")
+        from edgevit.deploy import check_spec, deploy, load
 
-    for spec in specs:
-        check_spec(spec)
-    if dry_run:
-        _print_plan(specs, as_json)
-        return
-    bundles = [deploy(spec, terminal.report) for spec in specs]
-    if as_json:
-        from edgevit.summary import bundle_summary
+        for spec in specs:
+            check_spec(spec)
+        if dry_run:
+            for spec in specs:
+                load(spec, terminal.report)
+            _print_plan(specs, as_json)
+            terminal.next("the same command without --dry-run")
+            return
+        bundles = [deploy(spec, terminal.report) for spec in specs]
+        if as_json:
+            from edgevit.summary import bundle_summary
 
-        print_json([bundle_summary(bundle) for bundle in bundles])
-        return
-    for bundle in bundles:
-        _print_bundle(bundle, explain)
-    command = "run" if bundles[0].manifest.task == "segmentation" else "verify"
-    photo = " PHOTO.jpg -o segmented" if command == "run" else ""
-    terminal.next(f"edgevit {command} {bundles[0].path}{photo}")
+            print_json([bundle_summary(bundle) for bundle in bundles])
+        else:
+            for bundle in bundles:
+                _print_bundle(bundle, explain)
+        terminal.next(_next(bundles[0]))
 
 
 def _spread(
@@ -144,7 +177,20 @@ def _spread(
                 )
                 spec = replace(spec, output_dir=base.output_dir / name)
             specs.append(spec)
+    if len({spec.output_dir for spec in specs}) != len(specs):
+        raise UsageError("The same input size and precision are asked for twice.")
     return specs
+
+
+def _next(bundle: "Bundle") -> str:
+    """What to do with a fresh bundle: look at what it does where something of it runs here."""
+    place = shlex.quote(str(bundle.path))
+    file = bundle.entry()
+    if file.verification.status == "executed" and bundle.manifest.task == "segmentation":
+        return f"edgevit run {place} PHOTO.jpg -o segmented"
+    if file.verification.status == "executed":
+        return f"edgevit verify {place}"
+    return f"edgevit inspect {shlex.quote(str(bundle.path / file.path))}"
 
 
 def _print_plan(specs: "list[DeploySpec]", as_json: bool) -> None:

@@ -1,5 +1,6 @@
 """`edgevit list`, `info`, `inspect` and `doctor`."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -8,61 +9,95 @@ import typer
 from edgevit.cli.console import Terminal, print_json, print_table
 from edgevit.cli.options import Json, Quiet
 
-MARKS = {"ok": "ok", "missing": "missing", "warning": "warning"}
+LIST = """\b
+Examples:
+  edgevit list
+  edgevit list cls --json"""
+
+INFO = """\b
+Example:
+  edgevit info topformer-t"""
+
+INSPECT = """\b
+Examples:
+  edgevit inspect out/model.pte
+  edgevit inspect out/model.mlpackage --json"""
+
+DOCTOR = """\b
+Example:
+  edgevit doctor"""
 
 
 def list_(
-    pattern: Annotated[str | None, typer.Argument(help="Part of a name.")] = None,
-    task: Annotated[str | None, typer.Option(help="Only this task.")] = None,
+    pattern: Annotated[
+        str | None, typer.Argument(metavar="PATTERN", help="Part of a name.")
+    ] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TASK", help="Only this task: segmentation, classification or features."
+        ),
+    ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Every model: task, size, parameters, MACs, formats, demo weights."""
+    """Every model: task, input size, parameters, MACs, published score, demo weights."""
     from edgevit.errors import UsageError
     from edgevit.knowledge import model_facts, model_rows
 
     rows = model_rows(pattern or "", task)
     if not rows:
-        raise UsageError(f"No model matches {pattern or task!r}.", next="edgevit list")
+        asked = [repr(word) for word in (pattern, task) if word]
+        raise UsageError(f"No model matches {' and '.join(asked)}.", next="edgevit list")
     if as_json:
         print_json([model_facts(row[0]) for row in rows])
-        return
-    columns = ("model", "task", "input", "params", "GMACs", "published", "demo weights")
-    print_table(columns, rows)
-    Terminal(quiet).next(f"edgevit info {rows[0][0]}")
+    else:
+        columns = ("model", "task", "input", "params", "GMACs", "published", "demo weights")
+        print_table(columns, rows)
+    with Terminal(quiet) as terminal:
+        terminal.next(f"edgevit info {rows[0][0]}")
 
 
 def info(
-    model: Annotated[str, typer.Argument(help="A name of `edgevit list`.")],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A name of `edgevit list`.")],
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """What is known about one model."""
+    """What is known about one model: sizes, outputs, published scores, demo weights, license."""
     from edgevit.knowledge import model_facts, model_lines
 
     facts = model_facts(model)
     if as_json:
         print_json(facts)
-        return
-    print_table(("fact", "value"), model_lines(facts), model)
-    Terminal(quiet).next(f"edgevit export {model} --target android-arm64 -o out")
+    else:
+        print_table(("fact", "value"), model_lines(facts), model)
+    weights = "" if facts["demo_weights"] else " --weights CHECKPOINT.pth"
+    with Terminal(quiet) as terminal:
+        terminal.next(f"edgevit export {model}{weights} --target android-arm64 -o out")
 
 
 def inspect(
-    file: Annotated[Path, typer.Argument(help="An .onnx, .pte, .tflite or .mlpackage.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="An .onnx, .pte, .tflite or .mlpackage.")
+    ],
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """What is in an exported file: operations, what the delegate left and why, borders, sizes."""
+    """What is in an exported file: operations, what the delegate left and why, sizes, inputs and
+    outputs. Nothing in the file is run.
+    """
+    from edgevit.bundle import MANIFEST
     from edgevit.inspect import as_json as to_json
     from edgevit.inspect import as_text, inspect_file
 
     report = inspect_file(file)
     if as_json:
         print_json(to_json(report))
-        return
-    print_table(("part", "name", "value"), as_text(report), str(file))
-    Terminal(quiet).next("edgevit export --help")
+    else:
+        print_table(("part", "name", "value"), as_text(report), str(file))
+    with Terminal(quiet) as terminal:
+        bundle = shlex.quote(str(file.parent)) if (file.parent / MANIFEST).is_file() else "BUNDLE"
+        terminal.next(f"edgevit verify {bundle}")
 
 
 def doctor(as_json: Json = False, quiet: Quiet = False) -> None:
@@ -73,7 +108,8 @@ def doctor(as_json: Json = False, quiet: Quiet = False) -> None:
     findings = examine()
     if as_json:
         print_json(to_json(findings))
-        return
-    rows = [[f.name, MARKS[f.state], f.detail, f.fix or ""] for f in findings]
-    print_table(("part", "state", "detail", "fix"), rows)
-    Terminal(quiet).next("edgevit list")
+    else:
+        rows = [[f.name, f.state, f.detail, f.fix or ""] for f in findings]
+        print_table(("part", "state", "detail", "fix"), rows)
+    with Terminal(quiet) as terminal:
+        terminal.next("edgevit list")

@@ -1,5 +1,6 @@
 """Options that several commands share, and the small parsers of their values."""
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -11,54 +12,71 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on s
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print results and failures only.")]
 Atol = Annotated[
     float | None,
-    typer.Option(help="Allow this absolute difference instead of the relative measure."),
+    typer.Option(
+        metavar="NUMBER", help="Allow this absolute difference instead of the relative 1e-4."
+    ),
 ]
-MinCosine = Annotated[float | None, typer.Option(help="Ask for at least this cosine.")]
+MinCosine = Annotated[
+    float | None, typer.Option(metavar="NUMBER", help="Ask for at least this cosine.")
+]
 Runtimes = Annotated[
     str | None,
     typer.Option(
-        "-r", "--runtime", help="Only these, comma-separated: onnx, executorch, litert, coreml."
+        "-r",
+        "--runtime",
+        metavar="NAMES",
+        help="Only these, comma-separated: onnx, executorch, litert, coreml.",
     ),
 ]
-BundlePath = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Directory of a bundle.")]
+BundlePath = Annotated[
+    Path, typer.Argument(metavar="BUNDLE", help="A directory that `edgevit export` wrote.")
+]
+
+WHOLE = re.compile(r"-?[0-9]{1,18}")
 
 
-def words(text: str | None) -> tuple[str, ...]:
-    """A comma list as a tuple."""
-    return tuple(word.strip() for word in text.split(",") if word.strip()) if text else ()
+def words(text: str | None, option: str) -> tuple[str, ...]:
+    """A comma list as a tuple, empty where nothing was given; raises `UsageError` on an empty
+    list.
+    """
+    found = tuple(word.strip() for word in (text or "").split(",") if word.strip())
+    if text is not None and not found:
+        raise UsageError(f"{option} takes names separated by commas, not {text!r}.")
+    return found
 
 
 def numbers(text: str, option: str) -> tuple[int, ...]:
     """A comma list of whole numbers; raises `UsageError`."""
-    try:
-        return tuple(int(word) for word in words(text))
-    except ValueError:
-        raise UsageError(
-            f"{option} takes whole numbers separated by commas, not {text!r}."
-        ) from None
+    found = words(text, option)
+    if not all(WHOLE.fullmatch(word) for word in found):
+        raise UsageError(f"{option} takes whole numbers separated by commas, not {text!r}.")
+    return tuple(int(word) for word in found)
 
 
 def sizes(texts: list[str] | None) -> tuple[tuple[int, int] | None, ...]:
-    """Each `HxW`; raises `UsageError`. None asked for: the model's own size."""
+    """Each `H W` or `HxW`; raises `UsageError`. None asked for: the model's own size."""
     parsed: list[tuple[int, int] | None] = []
     for text in texts or []:
-        try:
-            height, width = (int(side) for side in text.lower().split("x"))
-        except ValueError:
+        sides = re.split(r"[xX ]", text)
+        if len(sides) != 2 or not all(WHOLE.fullmatch(side) for side in sides):
             raise UsageError(
-                f"--input-size takes a height and a width, not {text!r}.",
+                f"--input-size takes a height and a width in pixels, not {text!r}.",
                 next="--input-size 448 448",
-            ) from None
-        parsed.append((height, width))
+            )
+        parsed.append((int(sides[0]), int(sides[1])))
     return tuple(parsed) or (None,)
 
 
 def options(texts: list[str] | None) -> tuple[tuple[str, object], ...]:
     """`KEY=VALUE` pairs, whole numbers as such; raises `UsageError`."""
-    pairs: list[tuple[str, object]] = []
+    pairs: dict[str, object] = {}
     for text in texts or []:
         key, equals, value = text.partition("=")
         if not (key and equals and value):
-            raise UsageError(f"--option takes KEY=VALUE, not {text!r}.")
-        pairs.append((key, int(value) if value.lstrip("-").isdigit() else value))
-    return tuple(pairs)
+            raise UsageError(
+                f"--option takes KEY=VALUE, not {text!r}.", next="--option injection=fuse_sum"
+            )
+        if key in pairs:
+            raise UsageError(f"--option {key} is given twice.")
+        pairs[key] = int(value) if WHOLE.fullmatch(value) else value
+    return tuple(pairs.items())

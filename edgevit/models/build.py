@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -63,9 +63,7 @@ def load_network(
         raise UsageError(f"outputs={outputs!r} is neither 'task' nor 'all'.")
     if num_classes is not None and (num_classes < 1 or card.num_classes is None):
         raise UsageError(f"{name} cannot have {num_classes} classes.", next=f"edgevit info {name}")
-    config = topformer_layout.configure(card.variant, num_classes, options)
-    if card.task == "classification" and num_classes is None and card.num_classes:
-        config = replace(config, num_classes=card.num_classes)
+    config = topformer_layout.configure(card.variant, card.task, num_classes, options)
     checkpoint = None
     if weights is None:
         network = topformer.build(card.task, config, outputs == "all")

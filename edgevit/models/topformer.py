@@ -7,7 +7,7 @@ The module tree carries the official names, so that a checkpoint loads without a
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Literal, get_args
 
@@ -80,6 +80,19 @@ CONFIGS: Mapping[str, Config] = MappingProxyType(
         "b": Config(_rows(32, 64, 128, 160, 3), (2, 4, 6, 9), 8, 256, 256, depthwise_fuse=False),
     }
 )
+
+
+def config_of(variant: str, task: str) -> Config:
+    """A variant's configuration for a task.
+
+    The ImageNet networks read their tokens at 1/32, where 224x224 gives 7x7 of them (BR-IDL/
+    PaddleViT image_classification/TopFormer/configs, `C2T_STRIDE: 1`: there the official weights
+    reach their top-1).
+    """
+    config = CONFIGS[variant]
+    if task == "classification":
+        return replace(config, num_classes=1000, token_stride=32)
+    return config
 
 
 class InvertedResidual(nn.Module):

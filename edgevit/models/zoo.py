@@ -62,7 +62,7 @@ def _topformer(
         variant=variant,
         task=task,
         input_size=(size, size),
-        size_multiple=32,
+        size_multiple=8,  # logits come at 1/8: between, they would shift against the picture
         num_classes=classes,
         outputs=outputs,
         params=params,
@@ -90,12 +90,12 @@ CARDS = (
     _topformer("t", "segmentation", 448, 1_389_654, 0.4084, _ade(32.5, 33.4, 448)),
     _topformer("s", "segmentation", 512, 3_034_662, 1.1123, _ade(36.5, 37.0, 512)),
     _topformer("b", "segmentation", 512, 5_062_646, 1.7522, _ade(38.3, 39.2, 512)),
-    _topformer("t", "classification", 224, 1_503_304, 0.0, _imagenet(66.2, 65.98)),
-    _topformer("s", "classification", 224, 0, 0.0, _imagenet(72.3, 72.44)),
-    _topformer("b", "classification", 224, 0, 0.0, _imagenet(75.3, 75.25)),
-    _topformer("t", "features", 448, 0, 0.0),
-    _topformer("s", "features", 512, 0, 0.0),
-    _topformer("b", "features", 512, 0, 0.0),
+    _topformer("t", "classification", 224, 1_503_304, 0.1202, _imagenet(66.2, 65.98)),
+    _topformer("s", "classification", 224, 3_105_928, 0.2276, _imagenet(72.3, 72.44)),
+    _topformer("b", "classification", 224, 5_068_872, 0.3644, _imagenet(75.3, 75.25)),
+    _topformer("t", "features", 448, 1_369_920, 0.3478),
+    _topformer("s", "features", 512, 2_968_464, 0.8433),
+    _topformer("b", "features", 512, 4_958_048, 1.3265),
 )
 
 MODELS: Mapping[str, ModelCard] = MappingProxyType({card.name: card for card in CARDS})

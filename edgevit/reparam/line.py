@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from edgevit.errors import CheckFailed
+from edgevit.errors import CheckFailed, UsageError
 from edgevit.models.layers import Network
 from edgevit.parity import difference
 from edgevit.reparam.attention import explicit_attention, stack_attention
@@ -20,7 +20,7 @@ from edgevit.reparam.fix_pools import fix_pools
 from edgevit.reparam.fold_fuse import fold_depthwise_fuse
 from edgevit.reparam.fold_gates import fold_hard_sigmoids
 from edgevit.reparam.fold_norms import fold_batch_norms
-from edgevit.reparam.widen_groups import widen_token_groups
+from edgevit.reparam.slice_groups import slice_token_groups
 from edgevit.targets import narrowed, target_named
 
 Stage = Literal["common", "format"]
@@ -105,19 +105,19 @@ PASSES: tuple[Pass, ...] = (
         "XNNPACK takes 3-D products only and no uneven split, so q, k and v stay apart",
     ),
     Pass(
-        _alone(widen_token_groups),
+        _alone(slice_token_groups),
         "format",
         ("executorch",),
-        "the last split XNNPACK would leave outside",
+        "XNNPACK takes a slice where it leaves an uneven split outside",
     ),
 )
 
 
 class _CountOps(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves it untyped
-    """Counts aten operations; views are free on every runtime and left out."""
+    """Counts aten operations; views and allocations are free on every runtime and left out."""
 
     FREE = frozenset(
-        {"view", "_unsafe_view", "t", "transpose", "expand", "detach", "alias", "split"}
+        {"view", "_unsafe_view", "t", "transpose", "expand", "detach", "alias", "split", "empty"}
     )
 
     def __init__(self) -> None:
@@ -138,6 +138,12 @@ def count_ops(model: Network, example: Tensor) -> tuple[Counter[str], list[Tenso
     """One forward's operations, and its outputs as a list."""
     with _CountOps() as mode:
         out = model(example)
+    if isinstance(out, dict):
+        raise UsageError(
+            "A network built with outputs='all' cannot be rewritten: passes keep what it returns,"
+            " not the maps on the way.",
+            next="create_model(..., outputs='task')",
+        )
     return mode.counts, list(out) if isinstance(out, tuple) else [out]
 
 
@@ -151,9 +157,12 @@ def run_line(
     """Run one stage's passes on a copy of an eval-mode network; returns it in the dtype it came in.
 
     The copy is float64 while passes work, so that folds round once, at the end. After each pass the
-    outputs on a seeded random input are compared with those before it; raises `CheckFailed` that
-    names the pass which changed them.
+    outputs on a seeded random input are compared with those before it. Raises `CheckFailed` that
+    names the pass which changed them, and `UsageError` on a network in training mode or one that
+    returns its intermediate maps.
     """
+    if model.training:
+        raise UsageError("The network is in training mode; call .eval() before rewriting it.")
     dtype = next(model.parameters()).dtype
     model = deepcopy(model).double()
     generator = torch.Generator().manual_seed(seed)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 
 from edgevit_export.errors import LoweringFailed
+from edgevit_export.quiet import quiet
 
 
 def capture(model: nn.Module, example: tuple[Tensor, ...]) -> ExportedProgram:
@@ -16,7 +17,8 @@ def capture(model: nn.Module, example: tuple[Tensor, ...]) -> ExportedProgram:
     if model.training:
         raise LoweringFailed("The network is in training mode; call .eval() before exporting it.")
     try:
-        with torch.no_grad(), warnings.catch_warnings():
+        # Where it fails, torch.export prints the whole graph so far.
+        with quiet(), torch.no_grad(), warnings.catch_warnings():
             # Exporters and torch disagree about deprecations in each other's code; ours is tested
             # with warnings as errors.
             warnings.simplefilter("ignore")

@@ -40,16 +40,15 @@ def lower(
     check_size(model, entry, scheme)
     try:
         artifact: Artifact = backend(entry).write(model, example, names, scheme, path)
-    except ExportError:
+    except BaseException as error:
         _remove(path)
-        raise
-    except (RuntimeError, ValueError, TypeError, KeyError, NotImplementedError) as error:
-        _remove(path)
+        # The disk's failures and Ctrl-C are not the exporter's; its own come as any kind of error.
+        if isinstance(error, ExportError | OSError | MemoryError) or not isinstance(
+            error, Exception
+        ):
+            raise
         reason = next(iter(str(error).strip().splitlines()), repr(error))
         raise LoweringFailed(f"The {entry.name} exporter failed: {reason}") from error
-    except BaseException:
-        _remove(path)
-        raise
     return artifact
 
 

@@ -2,6 +2,10 @@
 
 from dataclasses import dataclass
 
+# The exporter writes no older ONNX operator set (asked for 13 it silently gives 18), and the
+# runtime we ship against takes no newer one.
+OPSETS = (18, 23)
+
 
 @dataclass(frozen=True, slots=True)
 class Scheme:

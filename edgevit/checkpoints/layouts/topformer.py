@@ -12,7 +12,14 @@ from typing import cast
 from torch import Tensor
 
 from edgevit.errors import CheckpointError, UsageError
-from edgevit.models.topformer import CONFIGS, INJECTIONS, TOKEN_STRIDES, Config, Injection
+from edgevit.models.topformer import (
+    CONFIGS,
+    INJECTIONS,
+    TOKEN_STRIDES,
+    Config,
+    Injection,
+    config_of,
+)
 
 PREFER = ("state_dict_ema", "state_dict", "model")
 
@@ -29,6 +36,9 @@ PRE_RELEASE_GATE = ("fuse2.", "global_act.")
 
 OPTIONS = ("injection", "token_stride")
 
+# Of what shapes may tell: a few bytes must not make us build a network of gigabytes.
+MAX_CLASSES, MAX_WIDTH = 65_536, 2048
+
 
 @dataclass(frozen=True, slots=True)
 class Adapted:
@@ -41,10 +51,17 @@ class Adapted:
     untrained: tuple[str, ...] = ()
 
 
-def configure(variant: str, num_classes: int | None, options: Mapping[str, object]) -> Config:
+def configure(
+    variant: str, task: str, num_classes: int | None, options: Mapping[str, object]
+) -> Config:
     """The variant's configuration with the caller's options; raises `UsageError`."""
-    config = CONFIGS[variant]
+    config = config_of(variant, task)
     for name, value in options.items():
+        if name == "injection" and task == "classification":
+            raise UsageError(
+                f"topformer-{variant}-cls has no injection: its head reads the tokens themselves.",
+                next=f"edgevit info topformer-{variant}-cls",
+            )
         if name == "injection" and value in INJECTIONS:
             config = replace(config, injection=cast("Injection", value))
         elif name == "token_stride" and value in TOKEN_STRIDES:
@@ -97,9 +114,9 @@ def adapt(
 
 
 def _classifier(tensors: Mapping[str, Tensor], config: Config) -> Adapted:
-    head = tensors.get("head.l.weight")
-    if head is not None and head.ndim == 2:
-        config = replace(config, num_classes=head.shape[0])
+    head = _widths(tensors, "head.l.weight", 2)
+    if head is not None:
+        config = replace(config, num_classes=head[0])
     return Adapted(config, tensors)
 
 
@@ -121,7 +138,14 @@ def _segmentation(
 ) -> Adapted:
     if is_imagenet(tensors):
         return _backbone_init(tensors, config, ("backbone.SIM", "decode_head"))
-    return Adapted(_infer(tensors, config, options), tensors)
+    config = _infer(tensors, config, options)
+    if config.depthwise_fuse and config.head_channels != config.decode_channels:
+        raise CheckpointError(
+            f"The checkpoint's head is depthwise over {config.head_channels} channels, but its"
+            f" injections give {config.decode_channels}.",
+            next="edgevit list",
+        )
+    return Adapted(config, tensors)
 
 
 def _backbone_init(
@@ -134,17 +158,36 @@ def _backbone_init(
 
 def _infer(tensors: Mapping[str, Tensor], config: Config, options: Mapping[str, object]) -> Config:
     """Classes, widths, depthwise fuse and injection type, as far as keys and shapes tell them."""
-    classifier = tensors.get("decode_head.conv_seg.weight")
-    if classifier is not None and classifier.ndim == 4:
-        config = replace(config, num_classes=classifier.shape[0], head_channels=classifier.shape[1])
-    fuse = tensors.get("decode_head.linear_fuse.conv.weight")
-    if fuse is not None and fuse.ndim == 4:
-        config = replace(config, depthwise_fuse=fuse.shape[1] == 1)
+    classifier = _widths(tensors, "decode_head.conv_seg.weight", 4)
+    if classifier is not None:
+        config = replace(config, num_classes=classifier[0], head_channels=classifier[1])
+    fuse = _widths(tensors, "decode_head.linear_fuse.conv.weight", 4)
+    if fuse is not None:
+        config = replace(config, depthwise_fuse=fuse[1] == 1)
     for key in ("local_embedding", "fuse1"):
-        injected = tensors.get(f"backbone.SIM.1.{key}.conv.weight")
-        if injected is not None and injected.ndim == 4:
-            config = replace(config, decode_channels=injected.shape[0])
+        injected = _widths(tensors, f"backbone.SIM.1.{key}.conv.weight", 4)
+        if injected is not None:
+            config = replace(config, decode_channels=injected[0])
     return replace(config, injection=_infer_injection(tensors, config, options))
+
+
+def _widths(tensors: Mapping[str, Tensor], key: str, rank: int) -> tuple[int, int] | None:
+    """Outputs and inputs of a layer; None where the file has none of this rank.
+
+    Raises `CheckpointError` on widths that would cost more to build than a file can mean.
+    """
+    tensor = tensors.get(key)
+    if tensor is None or tensor.ndim != rank:
+        return None
+    outputs, inputs = tensor.shape[:2]
+    most = MAX_CLASSES if key.endswith(("conv_seg.weight", "head.l.weight")) else MAX_WIDTH
+    if not (1 <= outputs <= most and 1 <= inputs <= MAX_WIDTH):
+        raise CheckpointError(
+            f"The checkpoint's {key} has {outputs} outputs and {inputs} inputs, which is no"
+            " TopFormer's.",
+            next="edgevit list",
+        )
+    return outputs, inputs
 
 
 def _infer_injection(
@@ -179,7 +222,7 @@ def recognize(shapes: Mapping[str, tuple[int, ...]]) -> str | None:
     """
     for prefix in ("backbone.tpm.", "tpm.", "backbone.patch_embed.", "patch_embed."):
         shape = shapes.get(f"{prefix}layer2.conv.4.c.weight")
-        if shape is None:
+        if not shape:
             continue
         for variant, config in CONFIGS.items():
             if shape[0] == config.channels[0]:

@@ -34,7 +34,9 @@ def write(
         import litert_torch
 
         wrapped = litert_torch.to_channel_last_io(model, args=pictures, outputs=maps)
-        litert_torch.convert(wrapped.eval(), last).export(str(path))
+        # Into memory first: on a full disk the converter's own writer ends the whole process.
+        content = litert_torch.convert(wrapped.eval(), last).model_content()
+    path.write_bytes(content)
     return Artifact(
         format="litert",
         path=path,

@@ -18,21 +18,18 @@ from edgevit_export.errors import LoweringFailed, Unsupported
 from edgevit_export.formats import FORMATS, tool_versions
 from edgevit_export.names import Names
 from edgevit_export.quiet import quiet
-from edgevit_export.scheme import Scheme
-
-# The exporter writes nothing older (asked for 13 it silently gives 18), and the runtime we ship
-# against nothing newer.
-OLDEST_OPSET, NEWEST_OPSET = 18, 23
+from edgevit_export.scheme import OPSETS, Scheme
 
 
 def write(
     model: nn.Module, example: tuple[Tensor, ...], names: Names, scheme: Scheme, path: Path
 ) -> Artifact:
     """Write an .onnx file; raises `LoweringFailed`."""
-    if not OLDEST_OPSET <= scheme.opset <= NEWEST_OPSET:
+    oldest, newest = OPSETS
+    if not oldest <= scheme.opset <= newest:
         raise Unsupported(
-            f"ONNX opset {scheme.opset} is outside {OLDEST_OPSET} to {NEWEST_OPSET}.",
-            next=f"--opset {OLDEST_OPSET}",
+            f"ONNX opset {scheme.opset} is outside {oldest} to {newest}.",
+            next=f"--opset {oldest}",
         )
     program = capture(model, example)
     with quiet(), warnings.catch_warnings():

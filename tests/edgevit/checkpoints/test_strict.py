@@ -45,6 +45,13 @@ def test_a_missing_counter_is_no_difference():
     assert model[1].num_batches_tracked == 0
 
 
+def test_a_counter_kept_as_a_list_of_one_is_the_number():
+    model, tensors = network(), other()
+    tensors["1.num_batches_tracked"] = torch.tensor([7])
+    load_strict(model, tensors, source="x")
+    assert model[1].num_batches_tracked == 7
+
+
 def test_mismatch_is_one_sentence_with_full_lists():
     model, tensors = network(), other()
     del tensors["0.bias"], tensors["1.weight"]

@@ -1,0 +1,441 @@
+"""Single-thread latency of edgevit's TopFormer files beside the official network exported straight.
+
+    python benchmarks/topformer_latency.py --json result.json --markdown docs/benchmarks.md
+    python benchmarks/topformer_latency.py --recorded result.json --markdown docs/benchmarks.md
+
+Both files of a comparison run in turns in one process, so that what slows the machine slows both.
+"""
+
+import argparse
+import hashlib
+import json
+import runpy
+import shutil
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from edgevit.bundle import Bundle, open_bundle
+from edgevit.deploy import deploy
+from edgevit.inspect import inspect_file
+from edgevit.models.build import create_model
+from edgevit.models.layers import Network
+from edgevit.models.topformer import Attention
+from edgevit.parity import FP32_DIFFERENCE, agreement, difference
+from edgevit.ports import from_file, to_file
+from edgevit.spec import DeploySpec
+from edgevit.tasks.mask import exact_mask
+from edgevit.weights import demo_weights
+from edgevit_export.artifact import content_sha256, content_size
+from edgevit_export.formats import FORMATS
+from edgevit_export.quiet import quiet
+from edgevit_runtimes.device import machine_facts
+from edgevit_runtimes.engines import engine_of, open_session, versions
+from edgevit_runtimes.timing import interleave, percentile_ms, ratio_interval
+
+ROOT = Path(__file__).resolve().parents[1]
+SOURCES = ("edgevit", "export", "benchmarks/topformer_latency.py", "tests/parity")
+MODEL, CASE = "topformer-t", "topformer_t_ade20k_448x448"
+MEASURED = ("onnx", "executorch", "litert")  # the formats that Linux runs
+WEIGHTS = {
+    "seeded": "the 150-class ADE20K network with seeded weights (tests/parity), as its checkpoint",
+    "demo": "edgevit's demo weights, 10 classes, trained on drawn scenes",
+}
+KEPT = 0.97  # of the straight export's speed, at least, in every runtime
+BLOCKS = 5  # files are opened anew this often, so that one lucky memory layout decides nothing
+WARMUP = 10
+MASK_SHARE = 4  # one mask round for so many logits rounds: they take longer and differ by far more
+SCHEMA, KIND = 1, "edgevit-topformer-latency"
+
+
+class OfficialAttention(nn.Module):
+    """Attention with the products in the official order: softmax(q^T k) v^T, transposed back."""
+
+    def __init__(self, attention: Attention) -> None:
+        super().__init__()
+        self.heads = attention.heads
+        self.to_q, self.to_k, self.to_v = attention.to_q, attention.to_k, attention.to_v
+        self.proj = attention.proj
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, h, w] -> the same shape."""
+        batch, _, height, width = x.shape
+        shape = (batch, self.heads, -1, height * width)
+        q = self.to_q(x).reshape(shape).permute(0, 1, 3, 2)
+        k = self.to_k(x).reshape(shape)
+        v = self.to_v(x).reshape(shape).permute(0, 1, 3, 2)
+        mixed = torch.matmul(torch.matmul(q, k).softmax(dim=-1), v)
+        out: Tensor = self.proj(mixed.permute(0, 1, 3, 2).reshape(batch, -1, height, width))
+        return out
+
+
+def official_network(weights: Path, size: tuple[int, int]) -> Network:
+    """The network as trained, batch norms and all; its parity with the official code is tested."""
+    network = create_model(MODEL, weights=weights, input_size=size)
+    for name, module in list(network.named_modules()):
+        if isinstance(module, Attention):
+            network.set_submodule(name, OfficialAttention(module))
+    return network.eval()
+
+
+def straight_onnx(network: Network, example: Tensor, path: Path) -> None:
+    """torch's own exporter, and nothing after it."""
+    program = torch.onnx.export(network, (example,), dynamo=True)
+    assert program is not None
+    program.save(path)
+
+
+def straight_executorch(network: Network, example: Tensor, path: Path) -> None:
+    """ExecuTorch's documented XNNPACK recipe."""
+    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+    from executorch.exir import to_edge_transform_and_lower
+
+    program = torch.export.export(network, (example,))
+    edge = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()])
+    path.write_bytes(edge.to_executorch().buffer)
+
+
+def straight_litert(network: Network, example: Tensor, path: Path) -> None:
+    """litert_torch's documented recipe; channels first, as the network has them."""
+    import litert_torch
+
+    litert_torch.convert(network, (example,)).export(str(path))
+
+
+STRAIGHT: dict[str, Callable[[Network, Tensor, Path], None]] = {
+    "onnx": straight_onnx,
+    "executorch": straight_executorch,
+    "litert": straight_litert,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """What is compared in one format: the straight file, and two bundles of one file each."""
+
+    straight: Path
+    logits: Bundle
+    mask: Bundle
+
+
+def source_state() -> str:
+    """A hash over the code that writes the files and the exporters' versions."""
+    digest = hashlib.sha256()
+    for source in SOURCES:
+        place = ROOT / source
+        for path in sorted([place] if place.is_file() else place.rglob("*.*")):
+            if path.suffix in (".py", ".json", ".safetensors"):
+                digest.update(path.read_bytes())
+    digest.update(repr(tool_versions()).encode())
+    return digest.hexdigest()
+
+
+def tool_versions() -> dict[str, str]:
+    """Packages that wrote or run the files."""
+    packages = {p for name in MEASURED for p in FORMATS[name].packages}
+    return {name: version(name) for name in sorted({*packages, "onnxruntime", "numpy"})}
+
+
+def prepare(weights: str, name: str, size: tuple[int, int], work: Path) -> Files:
+    """Export what is not yet in `work`, or was exported by other code."""
+    folder = work / f"{weights}-{size[0]}x{size[1]}" / name
+    stamp, state = folder / "made-by", source_state()
+    straight = folder / f"straight{FORMATS[name].suffix}"
+    bundles = {output: folder / output for output in ("logits", "mask")}
+    if not stamp.is_file() or stamp.read_text() != state:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        checkpoint = _checkpoint(weights, folder)
+        print(f"exporting {weights} {name} {size[0]}x{size[1]}", file=sys.stderr)
+        network = official_network(checkpoint, size)
+        with quiet(), warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")  # the exporters' own deprecations
+            STRAIGHT[name](network, torch.zeros(network.input_shape), straight)
+        given = checkpoint if weights == "seeded" else None
+        for output, place in bundles.items():
+            deploy(
+                DeploySpec(
+                    MODEL,
+                    place,
+                    runtimes=(name,),
+                    weights=given,
+                    input_size=size,
+                    output="mask" if output == "mask" else "logits",
+                )
+            )
+        stamp.write_text(state)
+    return Files(straight, open_bundle(bundles["logits"]), open_bundle(bundles["mask"]))
+
+
+def _checkpoint(weights: str, folder: Path) -> Path:
+    if weights == "demo":
+        demo = demo_weights(MODEL)
+        assert demo is not None
+        return demo.path
+    seeded = runpy.run_path(str(ROOT / "tests" / "parity" / "seeded_weights.py"))
+    path = folder / "seeded.pth"
+    seeded["write_checkpoint"](seeded["load_case"](CASE), path)
+    return path
+
+
+def compare(weights: str, name: str, files: Files, rounds: int) -> dict[str, Any]:
+    """Check that both files compute the same, then time them in turns; one row of the result."""
+    bundle = files.logits
+    entry = bundle.entry(name)
+    picture = np.asarray(bundle.golden("input"))
+    want = np.asarray(bundle.golden(entry.outputs[0].name))
+    ours = bundle.checked(entry)
+    fed = to_file(picture, entry.inputs[0])
+    pair = {"straight": (files.straight, picture), "edgevit": (ours, fed)}
+    found: dict[str, dict[str, Any]] = {}
+    for who, (path, array) in pair.items():
+        with open_session(path, threads=1) as session:
+            got = session.run(array)[0]
+        if who == "edgevit":
+            got = from_file(got, entry.outputs[0])
+        found[who] = {
+            "size": content_size(path),
+            "sha256": content_sha256(path),
+            "difference": difference(got, want),
+            "delegated_subgraphs": inspect_file(path).delegated_subgraphs,
+        }
+        if not found[who]["difference"] <= FP32_DIFFERENCE:
+            raise SystemExit(f"{who} {path.name} does not compute what the network computes.")
+    samples: dict[str, list[float]] = {who: [] for who in pair}
+    for block in _blocks(rounds):
+        with (
+            open_session(files.straight, threads=1) as theirs,
+            open_session(ours, threads=1) as mine,
+        ):
+            _extend(
+                samples,
+                {"straight": lambda: theirs.run(picture), "edgevit": lambda: mine.run(fed)},
+                block,
+            )
+    return {
+        "weights": weights,
+        "classes": int(want.shape[1]),
+        "format": name,
+        "engine": versions(engine_of(ours)),
+        "files": found,
+        "samples_s": samples,
+        "mask": mask_stage(name, files, max(1, rounds // MASK_SHARE)),
+    }
+
+
+def mask_stage(name: str, files: Files, rounds: int) -> dict[str, Any]:
+    """The logits file, the same with the mask in its graph, and `exact_mask`, in turns."""
+    entry, whole = files.logits.entry(name), files.mask.entry(name)
+    size = files.logits.manifest.input_size
+    fed = to_file(np.asarray(files.logits.golden("input")), entry.inputs[0])
+    paths = files.logits.checked(entry), files.mask.checked(whole)
+    samples: dict[str, list[float]] = {"logits": [], "in_graph": [], "exact_mask": []}
+    same = mixed = 0.0
+    for block in _blocks(rounds):
+        with open_session(paths[0], threads=1) as logits, open_session(paths[1], threads=1) as mask:
+            output = logits.run(fed)[0]
+
+            def exact(output: Any = output) -> Any:
+                return exact_mask(from_file(output, entry.outputs[0])[0], size)
+
+            mixed = mixed_cells(from_file(output, entry.outputs[0])[0])
+            same = agreement(exact()[None].astype(np.int32), mask.run(fed)[0])
+            runs = {"logits": lambda: logits.run(fed), "in_graph": lambda: mask.run(fed)}
+            _extend(samples, {**runs, "exact_mask": exact}, block)
+    return {"samples_s": samples, "agreement": same, "mixed_cells": mixed}
+
+
+def mixed_cells(logits: Any) -> float:
+    """Share of the cells between four neighboring logits [C, h, w] whose best classes differ."""
+    best = logits.argmax(0)
+    corners = np.stack([best[:-1, :-1], best[:-1, 1:], best[1:, :-1], best[1:, 1:]])
+    return float((corners != corners[0]).any(0).mean())
+
+
+def _blocks(rounds: int) -> list[int]:
+    """Rounds of each block, none empty."""
+    count = min(BLOCKS, rounds)
+    return [rounds // count + (i < rounds % count) for i in range(count)]
+
+
+def _extend(
+    samples: dict[str, list[float]], runs: Mapping[str, Callable[[], object]], rounds: int
+) -> None:
+    for who, measured in interleave(runs, rounds, warmup=WARMUP).items():
+        samples[who] += measured
+
+
+def measure_all(
+    weights: Sequence[str], formats: Sequence[str], size: tuple[int, int], rounds: int, work: Path
+) -> dict[str, Any]:
+    """The whole result, JSON values only."""
+    machine = machine_facts()  # before the load that exporting makes
+    torch.set_num_threads(1)
+    made = [(kind, name, prepare(kind, name, size, work)) for kind in weights for name in formats]
+    rows = []
+    for kind, name, files in made:
+        print(f"measuring {kind} {name}", file=sys.stderr)
+        rows.append(compare(kind, name, files, rounds))
+    return {
+        "schema": SCHEMA,
+        "kind": KIND,
+        "model": MODEL,
+        "size": list(size),
+        "threads": 1,
+        "rounds": rounds,
+        "commit": _git("rev-parse", "--short=12", "HEAD"),
+        "changed_since": bool(_git("status", "--porcelain", "--untracked-files=no")),
+        "machine": machine,
+        "versions": tool_versions(),
+        "rows": rows,
+    }
+
+
+def _git(*words: str) -> str | None:
+    command = ["git", "-C", str(ROOT), *words]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError:
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def logits_rows(result: Mapping[str, Any]) -> list[list[str]]:
+    """Weights, runtime, both medians, the speed with its interval, what that says, subgraphs."""
+    rows = []
+    for row in result["rows"]:
+        samples = row["samples_s"]
+        middle, low, high = ratio_interval(samples["straight"], samples["edgevit"])
+        holds = "yes" if low >= KEPT else "no" if high < KEPT else "undecided"
+        graphs = [row["files"][who]["delegated_subgraphs"] for who in ("straight", "edgevit")]
+        rows.append(
+            [
+                f"{row['weights']}, {row['classes']} classes",
+                row["format"],
+                f"{percentile_ms(samples['straight'], 50):.2f}",
+                f"{percentile_ms(samples['edgevit'], 50):.2f}",
+                f"{middle:.3f} ({low:.3f} to {high:.3f})",
+                holds,
+                "-" if None in graphs else f"{graphs[0]} to {graphs[1]}",
+            ]
+        )
+    return rows
+
+
+def mask_rows(result: Mapping[str, Any]) -> list[list[str]]:
+    """Weights, runtime, the stage in the graph and outside it, and logits plus stage compared."""
+    rows = []
+    for row in result["rows"]:
+        samples = row["mask"]["samples_s"]
+        outside = np.add(samples["logits"], samples["exact_mask"]).tolist()
+        middle, low, high = ratio_interval(samples["in_graph"], outside)
+        ms = {name: percentile_ms(values, 50) for name, values in samples.items()}
+        rows.append(
+            [
+                f"{row['weights']}, {row['classes']} classes",
+                row["format"],
+                f"{ms['logits']:.2f}",
+                f"{ms['in_graph'] - ms['logits']:.2f}",
+                f"{ms['exact_mask']:.2f}",
+                f"{middle:.2f} ({low:.2f} to {high:.2f})",
+                f"{row['mask']['mixed_cells']:.1%}",
+                f"{row['mask']['agreement']:.3%}",
+            ]
+        )
+    return rows
+
+
+LOGITS_COLUMNS = (
+    "weights", "format", "straight, ms", "edgevit, ms", "speed (95 %)", f"at least {KEPT}",
+    "delegated subgraphs",
+)  # fmt: skip
+MASK_COLUMNS = (
+    "weights", "format", "logits, ms", "mask in the graph, + ms", "exact_mask, + ms",
+    "logits and mask: speed (95 %)", "mixed cells", "equal pixels",
+)  # fmt: skip
+PAGE = Path(__file__).with_name("topformer_latency_page.md")
+
+
+def page(result: Mapping[str, Any]) -> str:
+    """docs/benchmarks.md of a result; raises `SystemExit` on JSON of another kind."""
+    if result.get("kind") != KIND or result.get("schema") != SCHEMA:
+        raise SystemExit(f"This is no result of schema {SCHEMA} of this script.")
+    machine = result["machine"]
+    kinds = dict.fromkeys(row["weights"] for row in result["rows"])
+    facts = {
+        "CPU": f"{machine['cpu']}, {machine['usable_cores']} cores usable",
+        "kernels": ", ".join(machine["cpu_flags"] or ("unknown",)),
+        "system": f"{machine['os']}, Python {machine['python']}",
+        "load average before": ", ".join(map(str, machine["load_average"] or ("unknown",))),
+        "commit": f"{result['commit']}{' and changes' if result['changed_since'] else ''}",
+    }
+    tools = [[name, number] for name, number in result["versions"].items()]
+    return PAGE.read_text("utf-8").format(
+        arch=str(machine["machine"]).replace("x86_64", "x86-64"),
+        machine=_markdown(("", ""), [[name, text] for name, text in facts.items()]),
+        size="x".join(map(str, result["size"])),
+        rounds=result["rounds"],
+        blocks=min(BLOCKS, result["rounds"]),
+        bound=FP32_DIFFERENCE,
+        kept=KEPT,
+        weights="\n".join(f"- *{kind}*: {WEIGHTS[kind]}" for kind in kinds),
+        logits=_markdown(LOGITS_COLUMNS, logits_rows(result)),
+        mask=_markdown(MASK_COLUMNS, mask_rows(result)),
+        versions=_markdown(("package", "version"), tools),
+    )
+
+
+def _markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _aligned(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    widths = [max(map(len, column)) for column in zip(columns, *rows, strict=True)]
+    lines = ("  ".join(map(str.ljust, line, widths)).rstrip() for line in (columns, *rows))
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure or read a result; print its tables, and write what is asked for."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--weights", nargs="+", choices=WEIGHTS, default=list(WEIGHTS))
+    parser.add_argument("--formats", nargs="+", choices=MEASURED, default=list(MEASURED))
+    parser.add_argument("--size", nargs=2, type=int, metavar=("H", "W"), default=(448, 448))
+    parser.add_argument("--rounds", type=int, default=300, help="of the logits; a quarter for mask")
+    parser.add_argument("--work", type=Path, default=ROOT / "runs" / "topformer_latency",
+                        help="exported files are kept here until the code changes")  # fmt: skip
+    parser.add_argument("--recorded", type=Path, help="show this JSON and measure nothing")
+    parser.add_argument("--json", type=Path, help="write all samples and machine facts here")
+    parser.add_argument("--markdown", type=Path, help="write the page here")
+    asked = parser.parse_args(arguments)
+    if asked.rounds < 1:
+        parser.error("--rounds is at least 1")
+    if asked.recorded:
+        result = json.loads(asked.recorded.read_text("utf-8"))
+    else:
+        size = (asked.size[0], asked.size[1])
+        result = measure_all(asked.weights, asked.formats, size, asked.rounds, asked.work)
+    text = page(result)
+    if asked.json:
+        asked.json.write_text(json.dumps(result) + "\n", encoding="utf-8")
+    if asked.markdown:
+        asked.markdown.write_text(text, encoding="utf-8")
+    print(_aligned(LOGITS_COLUMNS, logits_rows(result)), end="\n\n")
+    print(_aligned(MASK_COLUMNS, mask_rows(result)))
+    load = (result["machine"]["load_average"] or [0.0])[0]
+    if load > 0.3:
+        print(f"The machine was busy (load {load}) before this: measure again when it is idle.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""One literal table an architecture; zoo.py joins them."""

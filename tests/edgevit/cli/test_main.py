@@ -1,0 +1,88 @@
+import signal
+
+import pytest
+
+from edgevit.cli import joined_sizes, main
+
+
+@pytest.mark.parametrize(
+    ("given", "joined"),
+    [
+        ("--input-size 64 96", ["--input-size=64 96"]),
+        ("--input-size=64 96", ["--input-size=64 96"]),
+        ("--input-size 64x96 -o out", ["--input-size=64x96", "-o", "out"]),
+        ("--input-size -64 96", ["--input-size=-64 96"]),
+        ("--input-size 64 -96", ["--input-size=64 -96"]),
+        ("--input-size 64 -o out", ["--input-size=64", "-o", "out"]),
+        ("--input-size 64 --json", ["--input-size=64", "--json"]),
+        ("--input-size 64", ["--input-size=64"]),
+        ("--input-size", ["--input-size"]),
+        ("--input-size a b c", ["--input-size=a b", "c"]),
+        (
+            "export x --input-size 64 64 --input-size 96 96 -q",
+            ["export", "x", "--input-size=64 64", "--input-size=96 96", "-q"],
+        ),
+        ("--input-sizes 64 64", ["--input-sizes", "64", "64"]),
+    ],
+)
+def test_two_words_of_a_size_become_one(given: str, joined: list[str]) -> None:
+    assert joined_sizes(given.split()) == joined
+
+
+def test_signals_are_what_they_were_when_it_ends(capsys: pytest.CaptureFixture[str]) -> None:
+    before = [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)]
+    with pytest.raises(SystemExit) as left:
+        main(["--version"])
+    assert left.value.code == 0
+    assert capsys.readouterr().out.startswith("edgevit ")
+    assert [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)] == before
+
+
+def test_a_second_ctrl_c_at_once_is_impatience(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edgevit.cli import app
+
+    cleaned = []
+
+    def invoke(words: list[str]) -> int:
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGTERM)
+            cleaned.append("up")
+            raise
+        return 0
+
+    monkeypatch.setattr(app, "invoke", invoke)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(SystemExit) as left:
+            main(["export"])
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert left.value.code == 130
+    assert cleaned == ["up"]
+    assert capsys.readouterr().err.startswith("Error: Interrupted")
+
+
+def test_an_ignored_hangup_stays_ignored(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edgevit.cli import app
+
+    seen: list[object] = []
+
+    def invoke(words: list[str]) -> int:
+        seen.append(signal.getsignal(signal.SIGHUP))
+        return 0
+
+    monkeypatch.setattr(app, "invoke", invoke)
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with pytest.raises(SystemExit):
+            main([])
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert seen == [signal.SIG_IGN]

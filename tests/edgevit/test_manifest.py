@@ -1,0 +1,151 @@
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from edgevit.bundle import MANIFEST, Bundle
+from edgevit.errors import BundleError, CheckFailed
+from edgevit.manifest import MAX_FILES, MAX_PATH, SCHEMA, Manifest, dump, parse
+
+
+@pytest.fixture
+def manifest(host_bundle: Bundle) -> Manifest:
+    return host_bundle.manifest
+
+
+def changed(manifest: Manifest, change: Callable[[dict[str, Any]], object]) -> str:
+    """The text of a manifest with other contents and a seal of before."""
+    content = json.loads(dump(manifest))
+    change(content)
+    return json.dumps(content, indent=1) + "\n"
+
+
+def test_what_is_written_is_read(manifest: Manifest, host_bundle: Bundle) -> None:
+    text = (host_bundle.path / MANIFEST).read_text()
+    assert parse(text) == manifest
+    assert dump(parse(text)) == text
+
+
+def test_the_text_is_the_same_every_time_and_holds_no_time(manifest: Manifest) -> None:
+    content = json.loads(dump(manifest))
+    assert next(iter(content)) == "schema"
+    assert list(content)[-1] == "seal"
+    assert content["schema"] == SCHEMA
+    assert not {"time", "date", "created", "host", "user"} & set(content)
+    assert dump(manifest) == dump(replace(manifest))
+
+
+def test_letters_of_all_scripts_are_kept(manifest: Manifest) -> None:
+    count = len(manifest.labels)
+    labels = ("Straße", "道路", "\u202eright", *(f"c{i}" for i in range(3, count)))
+    assert parse(dump(replace(manifest, labels=labels))).labels == labels
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda c: c.update(model="other"),
+        lambda c: c["labels"].__setitem__(0, "other"),
+        lambda c: c["preprocessing"]["mean"].__setitem__(0, 1.0),
+        lambda c: c["files"][0]["verification"].update(difference=0.0),
+        lambda c: c.update(seal="0" * 64),
+        lambda c: c.pop("seal"),
+        lambda c: c.update(files=c.pop("files")),
+    ],
+    ids=["model", "label", "mean", "difference", "seal", "no seal", "order"],
+)
+def test_an_edit_breaks_the_seal(manifest: Manifest, change: Any) -> None:
+    with pytest.raises(CheckFailed, match="is not the file that was sealed"):
+        parse(changed(manifest, change))
+
+
+def test_a_key_given_twice_breaks_the_seal(manifest: Manifest) -> None:
+    text = dump(manifest).replace('"schema": 1,', '"schema": 1,\n "schema": 1,', 1)
+    with pytest.raises(CheckFailed, match="is not the file that was sealed"):
+        parse(text)
+
+
+@pytest.mark.parametrize(
+    "path", ["", ".", "../x.onnx", "a/../../x.onnx", "/x.onnx", "a\\x.onnx", "C:x.onnx"]
+)
+@pytest.mark.parametrize("kind", ["files", "members"])
+def test_paths_stay_inside(manifest: Manifest, kind: str, path: str) -> None:
+    with pytest.raises(BundleError, match="outside itself") as refused:
+        parse(changed(manifest, lambda c: c[kind][0].update(path=path)))
+    assert "do not trust" in str(refused.value.next)
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (lambda c: c["files"][0].update(path="m" * MAX_PATH + ".onnx"), "too long"),
+        (lambda c: c["files"][0].update(path="a\0.onnx"), "no text"),
+        (lambda c: c["files"][0].update(path=7), "no text"),
+        (lambda c: c["files"][0].update(path="model.pte"), "of format 'onnx'"),
+        (lambda c: c["files"][0].update(format="exe"), "of format 'exe'"),
+        (lambda c: c["files"][0].update(size=-1), "no count"),
+        (lambda c: c["files"][0].update(size=True), "no count"),
+        (lambda c: c["files"][0].update(sha256="ABC"), "no sha256"),
+        (lambda c: c["files"][0].update(inputs=[]), "no inputs"),
+        (lambda c: c["files"][0].update(outputs=[]), "no outputs"),
+        (lambda c: c["files"][0]["inputs"][0].update(layout="NWHC"), "layout"),
+        (lambda c: c["files"][0]["inputs"][0].update(shape=[1] * 9), "shape"),
+        (lambda c: c["files"][0]["inputs"][0].update(shape=["1"]), "no count"),
+        (lambda c: c["files"][0]["verification"].update(status="fine"), "status"),
+        (lambda c: c["files"][0]["verification"].update(difference="0"), "no number"),
+        (lambda c: c["files"][0]["verification"].update(runtime=[1]), "items"),
+        (lambda c: c["files"][0]["facts"].update(x=[1]), "no text"),
+        (lambda c: c["files"][0].pop("facts"), "facts"),
+        (lambda c: c["passes"][0].update(difference=10**400), "too large"),
+        (lambda c: c.update(files=[]), "no files"),
+        (lambda c: c.update(files=c["files"] * MAX_FILES), "too many files"),
+        (lambda c: c.update(members={"a": 1}), ""),
+        (lambda c: c.update(labels=["x"] * 70_000), "too many labels"),
+        (lambda c: c.update(labels=[1]), "no text"),
+        (lambda c: c.update(options=[]), ""),
+        (lambda c: c.update(input_size=[32, 64]), "not that of the preprocessing"),
+        (lambda c: c.update(input_size=[64]), ""),
+        (lambda c: c.update(weights={}), ""),
+        (lambda c: c.update(extra=1), "extra"),
+        (lambda c: c.pop("passes"), "passes"),
+    ],
+)
+def test_what_does_not_fit_the_schema_is_named(manifest: Manifest, change: Any, why: str) -> None:
+    with pytest.raises(BundleError, match=r"^The bundle is broken: .*\.$") as refused:
+        parse(changed(manifest, change))
+    assert why in refused.value.message
+    assert len(refused.value.message) < 400
+
+
+def test_preprocessing_out_of_bounds_is_refused(manifest: Manifest) -> None:
+    with pytest.raises(BundleError, match="preprocessing"):
+        parse(changed(manifest, lambda c: c["preprocessing"].update(std=[0, 1, 1])))
+    with pytest.raises(BundleError, match="preprocessing"):
+        parse(changed(manifest, lambda c: c["preprocessing"].update(size=[9999, 9999])))
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("", "not JSON"),
+        ("{", "not JSON"),
+        ("[" * 100_000, "not JSON"),
+        ('{"schema": NaN, "edgevit": "1"}', "not JSON"),
+        ('{"schema": 1e999, "edgevit": "1"}', "not the manifest"),
+        ("null", "not the manifest"),
+        ("[]", "not the manifest"),
+        ('{"schema": true, "edgevit": "1"}', "not the manifest"),
+        ('{"schema": 1, "name": "a web app"}', "not the manifest"),
+    ],
+)
+def test_what_is_no_manifest_is_refused(text: str, why: str) -> None:
+    with pytest.raises(BundleError, match=why):
+        parse(text)
+
+
+def test_a_newer_schema_is_told_before_anything_else_is_read() -> None:
+    with pytest.raises(BundleError, match="schema 7; this edgevit reads up to 1") as refused:
+        parse('{"schema": 7, "edgevit": "9", "unknown": 1}')
+    assert refused.value.next == "pip install --upgrade edgevit"
