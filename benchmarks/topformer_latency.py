@@ -25,9 +25,9 @@ import torch
 from torch import Tensor, nn
 
 from edgevit.bundle import Bundle, open_bundle
-from edgevit.deploy import deploy
+from edgevit.create import create_model
+from edgevit.deployment import deploy
 from edgevit.inspect import inspect_file
-from edgevit.models.build import create_model
 from edgevit.models.layers import Network
 from edgevit.models.topformer import Attention
 from edgevit.parity import FP32_DIFFERENCE, agreement, difference

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from edgevit.bundle import Bundle as Bundle
     from edgevit.bundle import open_bundle as open_bundle
-    from edgevit.deploy import deploy as deploy
+    from edgevit.create import create_model as create_model
+    from edgevit.deployment import deploy as deploy
     from edgevit.errors import EdgevitError as EdgevitError
-    from edgevit.models.build import create_model as create_model
     from edgevit.models.zoo import list_models as list_models
     from edgevit.models.zoo import model_card as model_card
     from edgevit.reparam.line import reparameterize as reparameterize
@@ -23,7 +23,7 @@ __version__ = "0.1.0"
 def __getattr__(name: str) -> object:
     match name:
         case "create_model":
-            from edgevit.models.build import create_model
+            from edgevit.create import create_model
 
             return create_model
         case "list_models" | "model_card":
@@ -39,10 +39,8 @@ def __getattr__(name: str) -> object:
 
             return DeploySpec
         case "deploy":
-            from edgevit.deploy import deploy
+            from edgevit.deployment import deploy
 
-            # The import has just put the module of that name here, which a second use would find.
-            globals()["deploy"] = deploy
             return deploy
         case "Bundle" | "open_bundle":
             from edgevit import bundle

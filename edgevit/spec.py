@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Literal
 
 from edgevit.errors import UsageError
-from edgevit.models.zoo import ModelCard, model_card
+from edgevit.models.card import ModelCard
+from edgevit.models.zoo import model_card
 from edgevit.targets import Target, narrowed, target_named
 
 PRECISIONS = ("fp32", "fp16", "w8a8", "w8dyn", "w8", "w4", "mixed", "int8", "p6", "p4")
@@ -75,6 +76,6 @@ class DeploySpec:
         return precision
 
 
-def bundle_name(model: str, size: tuple[int, int], precision: str) -> str:
+def bundle_name(model: str, size: tuple[int, ...], precision: str) -> str:
     """The directory of one bundle among several: `<model>-<HxW>-<precision>`."""
-    return f"{model}-{size[0]}x{size[1]}-{precision}"
+    return f"{model}-{'x'.join(map(str, size))}-{precision}"

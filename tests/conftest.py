@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from edgevit.bundle import Bundle, open_bundle
-from edgevit.deploy import deploy
+from edgevit.deployment import deploy
 from edgevit.spec import DeploySpec
 
 TINY = (64, 64)

@@ -298,7 +298,7 @@ def test_the_security_page_has_the_limits_of_the_reader() -> None:
     gib, mib = bounds.GIB, bounds.MIB
     said = [
         f"| a checkpoint | {bounds.FILE_BYTES // gib} GiB |",
-        f"outside it | {bounds.PICKLE_BYTES // mib} MiB |",
+        f"arrays inside | {bounds.PICKLE_BYTES // mib} MiB |",
         f"inside it | {bounds.PLAIN_PICKLE_BYTES // gib} GiB |",
         f"copied elements | {bounds.OPCODES // mib} Mi |",
         f"| {bounds.ARCHIVE_MEMBERS:,}, and {bounds.DIRECTORY_BYTES // mib} MiB |",

@@ -173,6 +173,8 @@ def test_no_source_file_is_long() -> None:
         name = path.relative_to(ROOT).as_posix()
         if path.suffix == ".py":
             count = len(path.read_text("utf-8").splitlines())
-            if count > (800 if name.startswith("edgevit/models/") else 500):
+            # An architecture is one file; a table of cases is longer than what it tests.
+            limits = {"edgevit/models/": 800, "tests/": 600}
+            if count > next((n for start, n in limits.items() if name.startswith(start)), 500):
                 too_long[name] = count
     assert too_long == {}

@@ -4,7 +4,7 @@ MIB = 1 << 20
 GIB = 1 << 30
 
 FILE_BYTES = 8 * GIB
-PICKLE_BYTES = 64 * MIB  # of a torch file, whose tensors lie outside its pickle
+PICKLE_BYTES = 2048 * MIB  # of a torch file; tensors lie outside its pickle, numpy arrays inside
 PLAIN_PICKLE_BYTES = 4 * GIB  # of a .pkl, whose arrays lie inside it
 OPCODES = 2 << 20  # bounds time and memory: a one-byte opcode can make a 216-byte object
 INTEGER_BYTES = 64  # of one pickled integer

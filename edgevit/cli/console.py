@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self, TextIO
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from edgevit.deploy import Step
+    from edgevit.deployment import Step
 
 USAGE, MISSING, ENVIRONMENT, INTERRUPTED = 2, 3, 4, 130
 FULL = (errno.ENOSPC, errno.EDQUOT)

@@ -138,7 +138,7 @@ def export(
     specs = _spread(base, sizes(input_size), words(precision, "--precision") or (None,))
     with Terminal(quiet) as terminal:
         terminal.working("start")
-        from edgevit.deploy import check_spec, deploy, load
+        from edgevit.deployment import check_spec, deploy, load
 
         for spec in specs:
             check_spec(spec)

@@ -17,8 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from edgevit.models.card import ModelCard
 from edgevit.models.layers import Network, size_of
-from edgevit.models.zoo import ModelCard
 
 # Time comes first and falls away for pictures.
 PATCH_STRIDE = (2, 4, 4)

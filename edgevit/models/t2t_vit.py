@@ -16,8 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from edgevit.models.card import ModelCard
 from edgevit.models.layers import Network
-from edgevit.models.zoo import ModelCard
 
 Tokens = Literal["performer", "transformer"]
 Structure = Literal["plain", "se", "ghost", "dense"]

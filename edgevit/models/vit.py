@@ -17,8 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from edgevit.models.card import ModelCard
 from edgevit.models.layers import Network
-from edgevit.models.zoo import ModelCard
 
 Pool = Literal["token", "mean"]
 

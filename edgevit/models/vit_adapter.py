@@ -16,10 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from edgevit.models.card import ModelCard
 from edgevit.models.deformable import DeformableAttention, Grid, initialize_deformable
 from edgevit.models.layers import Network, Resize, size_of
 from edgevit.models.upernet import FCNHead, UPerHead, initialize_head
-from edgevit.models.zoo import ModelCard
 
 PATCH = 16  # px
 COARSEST = 32  # px: the input's sides are multiples of it

@@ -15,8 +15,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from edgevit.models.card import ModelCard
 from edgevit.models.layers import Network, Resize, size_of
-from edgevit.models.zoo import ModelCard
 
 Decoder = Literal["classic", "simple"]
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from benchmarks import topformer_latency as script
-from edgevit.models.build import create_model
+from edgevit.create import create_model
 from edgevit.models.topformer import Attention
 
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import re
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch  # noqa: F401 - its log handlers keep the stderr they find: not that of one test
 
-import edgevit.deploy  # noqa: F401 - so that the module below is there
+import edgevit.deployment
 from edgevit.cli import main
 
 
@@ -77,10 +76,7 @@ def cli(capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
 @pytest.fixture
 def no_load(monkeypatch: pytest.MonkeyPatch) -> None:
     """Loading a network fails the test: what is asked for must be refused before."""
-    # `edgevit.deploy` is the function too: the module is what `sys.modules` has.
-    monkeypatch.setattr(
-        sys.modules["edgevit.deploy"], "load", lambda *_: pytest.fail("a network was loaded")
-    )
+    monkeypatch.setattr(edgevit.deployment, "load", lambda *_: pytest.fail("a network was loaded"))
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import edgevit.deploy  # noqa: F401 - so that the module below is there
+import edgevit.deployment
 from edgevit.bundle import Bundle, open_bundle
 from edgevit.errors import CheckFailed
 from edgevit.manifest import FileEntry
@@ -26,7 +26,7 @@ from edgevit_export.artifact import Artifact
 Cli = Callable[..., Any]
 Tree = Callable[[Path], dict[str, str]]
 
-DEPLOY = sys.modules["edgevit.deploy"]
+DEPLOY = edgevit.deployment
 EDGEVIT = (sys.executable, "-c", "from edgevit.cli import main; main()")
 # Behind a shell that has Ctrl-C ignored a program starts with it ignored.
 INTERRUPTIBLE = (
@@ -56,7 +56,7 @@ def quick(host_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     """deploy in its own order with its own reports; what takes long is taken from a bundle."""
     import edgevit.reparam.line
     import edgevit_export.lower
-    from edgevit.models.build import create_model
+    from edgevit.create import create_model
 
     network = create_model("topformer-t", input_size=(64, 64), num_classes=12)
     case = [(np.zeros((1, 3, 64, 64), np.float32),), (np.zeros((1, 12, 8, 8), np.float32),)]

@@ -12,7 +12,7 @@ from PIL import Image
 
 from edgevit.bundle import Bundle
 from edgevit.data import scenes
-from edgevit.deploy import GOLDEN_SEED
+from edgevit.deployment import GOLDEN_SEED
 from edgevit.errors import CheckFailed, PictureError, UsageError
 from edgevit.ports import from_file, to_file
 from edgevit.predict import Predictor, open_predictor

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from edgevit.data import scenes
-from edgevit.deploy import GOLDEN_SEED
+from edgevit.deployment import GOLDEN_SEED
 from edgevit.errors import PictureError, UsageError
 from edgevit.segment import Segmented, segment_pictures
 

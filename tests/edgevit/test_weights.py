@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from edgevit.checkpoints.reader import read_checkpoint
+from edgevit.create import create_model
 from edgevit.data import scenes
-from edgevit.models.build import create_model
 from edgevit.models.zoo import MODELS
 from edgevit.weights import HERE, demo_weights
 

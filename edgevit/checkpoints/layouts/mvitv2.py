@@ -21,6 +21,7 @@ from edgevit.checkpoints.layouts.mvitv2_names import (
     squeezed,
 )
 from edgevit.errors import CheckpointError, UsageError
+from edgevit.models.card import ModelCard
 from edgevit.models.cards.mvitv2 import CARDS
 from edgevit.models.mvitv2 import (
     IMAGE,
@@ -32,7 +33,6 @@ from edgevit.models.mvitv2 import (
     resize_table,
     with_cls_token,
 )
-from edgevit.models.zoo import ModelCard
 
 PREFER = ("model_state", "state_dict", "model")
 

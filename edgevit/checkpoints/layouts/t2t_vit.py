@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from edgevit.errors import CheckpointError, UsageError
+from edgevit.models.card import ModelCard
 from edgevit.models.t2t_vit import CONFIGS, STRIDE, Config, sinusoid_table
-from edgevit.models.zoo import ModelCard
 
 PREFER: tuple[str, ...] = ("state_dict_ema", "state_dict", "net", "model")
 

@@ -17,8 +17,8 @@ from torch import Tensor
 from edgevit.checkpoints.layouts import vit_google, vit_huggingface
 from edgevit.checkpoints.layouts.vit_positions import RULES, Grid, Rule, resize_table
 from edgevit.errors import CheckpointError, UsageError
+from edgevit.models.card import ModelCard
 from edgevit.models.vit import CONFIGS, Config
-from edgevit.models.zoo import ModelCard
 
 Layout = Literal["timm", "deit", "google", "huggingface"]
 

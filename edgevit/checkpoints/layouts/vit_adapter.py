@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from edgevit.errors import CheckpointError, UsageError
+from edgevit.models.card import ModelCard
 from edgevit.models.vit_adapter import COARSEST, CONFIGS, SCALES, Config, light, with_windows
-from edgevit.models.zoo import ModelCard
 
 PREFER = ("state_dict", "model")
 

@@ -16,8 +16,8 @@ from torch import Tensor
 from edgevit.checkpoints.layouts.vitpose_hugging_face import from_hugging_face, is_hugging_face
 from edgevit.checkpoints.layouts.vitpose_positions import trained_size, with_positions
 from edgevit.errors import CheckpointError, UsageError
+from edgevit.models.card import ModelCard
 from edgevit.models.vitpose import CONFIGS, PATCH, Config
-from edgevit.models.zoo import ModelCard
 
 PREFER = ("state_dict", "model", "module")
 OPTIONS = ("dataset", "trained_size")

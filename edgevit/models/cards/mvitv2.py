@@ -1,6 +1,6 @@
 """MViTv2's cards: picture and video classifiers, the detection backbone, and our micro sizes."""
 
-from edgevit.models.zoo import ModelCard, Published
+from edgevit.models.card import ModelCard, Published
 
 README = "facebookresearch/mvit README.md"
 TIMM = "timm results-imagenet.csv, mvitv2_*.fb_in1k, 224x224, crop 0.9"

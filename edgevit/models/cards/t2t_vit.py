@@ -1,6 +1,6 @@
 """T2T-ViT's cards; counts hold the fixed position table and the performers' directions too."""
 
-from edgevit.models.zoo import ModelCard, Published
+from edgevit.models.card import ModelCard, Published
 
 README = "yitu-opensource/T2T-ViT README.md"
 TIMM = "pytorch-image-models pull request 2426, official weights re-evaluated"

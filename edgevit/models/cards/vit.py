@@ -1,6 +1,6 @@
 """ViT's cards. Counts are at the default size with the default classes."""
 
-from edgevit.models.zoo import ModelCard, Published
+from edgevit.models.card import ModelCard, Published
 
 TIMM = "huggingface/pytorch-image-models results/results-imagenet.csv"
 README = "google-research/vision_transformer README.md"

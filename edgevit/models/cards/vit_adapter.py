@@ -4,7 +4,7 @@ Counts and MACs agree with the official code's; UperNet's parameters include the
 the published totals do, its MACs do not.
 """
 
-from edgevit.models.zoo import ModelCard, Published
+from edgevit.models.card import ModelCard, Published
 
 ADE20K = "czczup/ViT-Adapter segmentation/README.md"
 COCO = "czczup/ViT-Adapter detection/README.md"

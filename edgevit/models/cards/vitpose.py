@@ -3,7 +3,7 @@
 Counts are those of the network that is built: ViTPose+ with one expert folded in, 17 keypoints.
 """
 
-from edgevit.models.zoo import ModelCard, Published
+from edgevit.models.card import ModelCard, Published
 
 README = "ViTAE-Transformer/ViTPose README.md"
 PROTOCOL = "256x192, person detector of 56 AP, flip test"

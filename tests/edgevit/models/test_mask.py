@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from edgevit.models.build import create_model
+from edgevit.create import create_model
 from edgevit.models.mask import LabelMap
 
 

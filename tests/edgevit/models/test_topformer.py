@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from edgevit.models.build import create_model
+from edgevit.create import create_model
 from edgevit.models.topformer import INJECTIONS, build, config_of
 from edgevit.parity import difference
 

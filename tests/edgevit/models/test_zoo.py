@@ -8,8 +8,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 import edgevit
+from edgevit.create import create_model
 from edgevit.errors import UsageError
-from edgevit.models.build import create_model
 from edgevit.models.layers import Network
 from edgevit.models.topformer import build, config_of
 from edgevit.models.zoo import MODELS, list_models, model_card

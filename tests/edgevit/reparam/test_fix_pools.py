@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from edgevit.models.build import create_model
+from edgevit.create import create_model
 from edgevit.models.layers import GlobalPool
 from edgevit.reparam.fix_pools import (
     MatrixPool,

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from edgevit.models.build import create_model
+from edgevit.create import create_model
 from edgevit.models.layers import HardSigmoid
 from edgevit.models.topformer import INJECTIONS, TokenGroups, build, config_of
 from edgevit.reparam.fold_fuse import fold_depthwise_fuse

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 import edgevit
+from edgevit.create import create_model
 from edgevit.errors import CheckFailed, UsageError
-from edgevit.models.build import create_model
 from edgevit.models.layers import GlobalPool, HardSigmoid
 from edgevit.models.topformer import INJECTIONS, Attention, PyramidPool, TokenGroups
 from edgevit.parity import FP32_DIFFERENCE, difference

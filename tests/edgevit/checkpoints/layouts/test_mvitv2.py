@@ -97,11 +97,6 @@ def test_official_outputs(name, seeded, tmp_path):
         assert difference(sample, expected[key]) < BOUND, key
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=CheckpointError,
-    reason="the reader's bound for a torch file's pickle is below the arrays that lie inside it",
-)
 def test_a_detectors_arrays_in_a_torch_file(seeded, tmp_path):
     path = tmp_path / "model.pkl"
     seeded.write_checkpoint(seeded.load_case("mvit_t_det_fpn_256x320", PARITY), path)

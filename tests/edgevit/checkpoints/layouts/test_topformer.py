@@ -7,8 +7,8 @@ import torch
 
 from edgevit.checkpoints.layouts.topformer import PREFER, adapt, configure, recognize, rename
 from edgevit.checkpoints.strict import CheckpointMismatch
+from edgevit.create import create_model
 from edgevit.errors import CheckpointError, UsageError
-from edgevit.models.build import create_model
 from edgevit.models.topformer import INJECTIONS, build, config_of
 from edgevit.models.zoo import MODELS
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 import edgevit
+from edgevit.create import create_model, load_network
 from edgevit.errors import CheckpointError, UsageError
-from edgevit.models.build import create_model, load_network
 
 
 def test_the_documented_call(tmp_path, state_of):

@@ -11,8 +11,9 @@ from edgevit.checkpoints.reader import Checkpoint, read_checkpoint
 from edgevit.checkpoints.strict import load_strict
 from edgevit.errors import CheckpointError, UsageError
 from edgevit.models import topformer
+from edgevit.models.card import ModelCard
 from edgevit.models.layers import Network
-from edgevit.models.zoo import ModelCard, model_card
+from edgevit.models.zoo import model_card
 
 MAX_SIDE = 4096  # px; a larger input is a typing error, not a phone's
 
@@ -78,7 +79,7 @@ def load_network(
 def checked_size(card: ModelCard, size: tuple[int, ...] | None) -> tuple[int, int]:
     """The input size, or the card's own; raises `UsageError` where it is out of bounds."""
     if size is None:
-        return card.input_size
+        size = card.input_size
     if len(size) != 2 or not all(isinstance(side, int) for side in size):
         raise UsageError(f"{card.name} takes an input size of two numbers, height and width.")
     if min(size) < 32 or max(size) > MAX_SIDE:

@@ -15,10 +15,10 @@ import torch
 from PIL import Image
 
 from edgevit.bundle import open_bundle
+from edgevit.create import create_model
 from edgevit.data import scenes
-from edgevit.deploy import GOLDEN_SEED, RANDOM_CASES, check_spec, deploy, load
+from edgevit.deployment import GOLDEN_SEED, RANDOM_CASES, check_spec, deploy, load
 from edgevit.errors import CheckFailed, CheckpointError, UsageError
-from edgevit.models.build import create_model
 from edgevit.parity import FP32_DIFFERENCE, difference
 from edgevit.reparam.line import PASSES
 from edgevit.spec import DeploySpec
@@ -118,7 +118,7 @@ def test_the_same_inputs_give_the_same_bytes(plain, spec):
 DEPLOY = """
 import sys
 from pathlib import Path
-from edgevit.deploy import deploy
+from edgevit.deployment import deploy
 from edgevit.spec import DeploySpec
 folder, weights, *runtimes = sys.argv[1:]
 deploy(DeploySpec("topformer-t", Path(folder), runtimes=tuple(runtimes), input_size=(64, 64),

@@ -139,7 +139,7 @@ def _bounds(spec: DeploySpec, precision: str) -> Bounds:
 
 def load(spec: DeploySpec, report: Report) -> "tuple[Network, Weights, tuple[str, ...]]":
     """The network with its weights in, where they came from, and the class names."""
-    from edgevit.models.build import load_network
+    from edgevit.create import load_network
 
     report(Step("start", f"load {spec.model}"))
     demo = None
