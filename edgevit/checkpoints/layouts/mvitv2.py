@@ -7,11 +7,12 @@ for the pyramid, detectron2's.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from edgevit.checkpoints.layouts.adapted import Adapted
 from edgevit.checkpoints.layouts.mvitv2_names import (
     FIRST_POOL,
     PATCH,
@@ -49,17 +50,6 @@ DETECTOR_HEADS = ("proposal_generator.", "roi_heads.")
 CLASSIFIER_PARTS = ("cls_token", "norm.", "head.")
 # Of what shapes may tell: a few bytes must not make us build a network of gigabytes.
 MAX_CLASSES, MAX_GRID, MAX_FRAMES, MIN_SIDE = 65_536, 1024, 512, 32
-
-
-@dataclass(frozen=True, slots=True)
-class Adapted:
-    """A checkpoint brought to a network: its configuration, its tensors under our names, what it
-    leaves untrained.
-    """
-
-    config: Config
-    tensors: Mapping[str, Tensor]
-    untrained: tuple[str, ...] = ()
 
 
 def configure(
@@ -112,7 +102,7 @@ def adapt(
     card: ModelCard,
     config: Config,
     options: Mapping[str, object],
-) -> Adapted:
+) -> Adapted[Config]:
     """Bring a state dict to the network of `card`; what its shapes tell overrides the variant's
     defaults.
 
@@ -218,7 +208,9 @@ def _resized(tensors: Mapping[str, Tensor], config: Config, source: Config) -> M
     return ready
 
 
-def _inflated(tensors: Mapping[str, Tensor], card: ModelCard, config: Config, how: str) -> Adapted:
+def _inflated(
+    tensors: Mapping[str, Tensor], card: ModelCard, config: Config, how: str
+) -> Adapted[Config]:
     """A picture file's tensors for a clip; its head is left out, as its classes are others."""
     stride = IMAGE[card.variant].kv_stride
     picture = replace(config, input_size=config.input_size[1:], kv_stride=stride)
@@ -252,7 +244,7 @@ def inflate(kernel: Tensor, how: str) -> Tensor:
             return only_center
 
 
-def _pyramid(tensors: Mapping[str, Tensor], config: Config) -> Adapted:
+def _pyramid(tensors: Mapping[str, Tensor], config: Config) -> Adapted[Config]:
     """A detector's file, or a classifier's that starts the backbone. Tables stay as stored: the
     network stretches them where a map asks for more rows, as detectron2 does.
     """

@@ -6,12 +6,13 @@ Source: official main.py and utils.py (`state_dict_ema` first, `module.` strippe
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from edgevit.checkpoints.layouts.adapted import Adapted
 from edgevit.errors import CheckpointError, UsageError
 from edgevit.models.card import ModelCard
 from edgevit.models.t2t_vit import CONFIGS, STRIDE, Config, sinusoid_table
@@ -29,17 +30,6 @@ AUXILIARY = "aux_head."
 # Of what shapes may tell: a few bytes must not make us build a network of gigabytes.
 CLASSES = range(1, 65_537)
 TOKEN_DIMS = range(2, 513)
-
-
-@dataclass(frozen=True, slots=True)
-class Adapted:
-    """A checkpoint brought to a network: its configuration, its tensors under our names, what it
-    leaves untrained.
-    """
-
-    config: Config
-    tensors: Mapping[str, Tensor]
-    untrained: tuple[str, ...] = ()
 
 
 def configure(
@@ -83,7 +73,7 @@ def adapt(
     card: ModelCard,
     config: Config,
     options: Mapping[str, object],
-) -> Adapted:
+) -> Adapted[Config]:
     """Bring a state dict to the network: classes and token width as its shapes tell them, the
     position table at the configured size.
 

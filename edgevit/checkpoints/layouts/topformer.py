@@ -6,11 +6,12 @@ Source: official tools/convert_state_dict.py (pre-release names); mmseg checkpoi
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import cast
 
 from torch import Tensor
 
+from edgevit.checkpoints.layouts.adapted import Adapted
 from edgevit.errors import CheckpointError, UsageError
 from edgevit.models.topformer import (
     CONFIGS,
@@ -38,17 +39,6 @@ OPTIONS = ("injection", "token_stride")
 
 # Of what shapes may tell: a few bytes must not make us build a network of gigabytes.
 MAX_CLASSES, MAX_WIDTH = 65_536, 2048
-
-
-@dataclass(frozen=True, slots=True)
-class Adapted:
-    """A checkpoint brought to a network: its configuration, its tensors under our names, what it
-    leaves untrained.
-    """
-
-    config: Config
-    tensors: Mapping[str, Tensor]
-    untrained: tuple[str, ...] = ()
 
 
 def configure(
@@ -99,7 +89,7 @@ def is_imagenet(tensors: Mapping[str, Tensor]) -> bool:
 
 def adapt(
     tensors: Mapping[str, Tensor], task: str, config: Config, options: Mapping[str, object]
-) -> Adapted:
+) -> Adapted[Config]:
     """Bring a state dict to the network of `task`; what its shapes tell overrides the variant's
     defaults.
     """
@@ -113,7 +103,7 @@ def adapt(
             return _segmentation(tensors, config, options)
 
 
-def _classifier(tensors: Mapping[str, Tensor], config: Config) -> Adapted:
+def _classifier(tensors: Mapping[str, Tensor], config: Config) -> Adapted[Config]:
     head = _widths(tensors, "head.l.weight", 2)
     if head is not None:
         config = replace(config, num_classes=head[0])
@@ -122,7 +112,7 @@ def _classifier(tensors: Mapping[str, Tensor], config: Config) -> Adapted:
 
 def _features(
     tensors: Mapping[str, Tensor], config: Config, options: Mapping[str, object]
-) -> Adapted:
+) -> Adapted[Config]:
     if is_imagenet(tensors):
         return _backbone_init(tensors, config, ("backbone.SIM",))
     if not any(key.startswith("backbone.") for key in tensors):
@@ -135,7 +125,7 @@ def _features(
 
 def _segmentation(
     tensors: Mapping[str, Tensor], config: Config, options: Mapping[str, object]
-) -> Adapted:
+) -> Adapted[Config]:
     if is_imagenet(tensors):
         return _backbone_init(tensors, config, ("backbone.SIM", "decode_head"))
     config = _infer(tensors, config, options)
@@ -150,7 +140,7 @@ def _segmentation(
 
 def _backbone_init(
     tensors: Mapping[str, Tensor], config: Config, untrained: tuple[str, ...]
-) -> Adapted:
+) -> Adapted[Config]:
     # Only the ImageNet head is left behind; any other stray key stays and is named as unexpected.
     kept = {f"backbone.{k}": v for k, v in tensors.items() if not k.startswith("head.")}
     return Adapted(config, kept, untrained)

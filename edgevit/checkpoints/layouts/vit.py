@@ -9,12 +9,13 @@ MAE models_vit.py and main_finetune.py.
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal, cast
 
 from torch import Tensor
 
 from edgevit.checkpoints.layouts import vit_google, vit_huggingface
+from edgevit.checkpoints.layouts.adapted import Adapted
 from edgevit.checkpoints.layouts.vit_positions import RULES, Grid, Rule, resize_table
 from edgevit.errors import CheckpointError, UsageError
 from edgevit.models.card import ModelCard
@@ -30,17 +31,6 @@ HEAD = ("head",)  # the prefix of `head.weight` and `head.bias`
 
 # Of what shapes may tell: a few bytes must not make us build a network of gigabytes.
 MAX_CLASSES, MAX_WIDTH = 65_536, 8192
-
-
-@dataclass(frozen=True, slots=True)
-class Adapted:
-    """A checkpoint brought to a network: its configuration, its tensors under our names, what it
-    leaves untrained.
-    """
-
-    config: Config
-    tensors: Mapping[str, Tensor]
-    untrained: tuple[str, ...] = ()
 
 
 def configure(
@@ -125,7 +115,7 @@ def adapt(
     options: Mapping[str, object],
     *,
     container: str = "",
-) -> Adapted:
+) -> Adapted[Config]:
     """Bring a state dict to the network; what its keys and shapes tell overrides the card's.
 
     Classes, the tokens, mean pooling with MAE's own norm, a second classifier, a tanh layer, and in

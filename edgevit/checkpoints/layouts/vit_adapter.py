@@ -7,11 +7,12 @@ AugReg files are what official training starts from.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from edgevit.checkpoints.layouts.adapted import Adapted
 from edgevit.errors import CheckpointError, UsageError
 from edgevit.models.card import ModelCard
 from edgevit.models.vit_adapter import COARSEST, CONFIGS, SCALES, Config, light, with_windows
@@ -35,17 +36,6 @@ ADAPTER = tuple(
 
 # Of what shapes may tell: a few bytes must not make us build a network of gigabytes.
 MAX_CLASSES, MAX_WIDTH, MAX_SIDE = 65_536, 1024, 256
-
-
-@dataclass(frozen=True, slots=True)
-class Adapted:
-    """A checkpoint brought to a network: its configuration, its tensors under our names, what it
-    leaves untrained.
-    """
-
-    config: Config
-    tensors: Mapping[str, Tensor]
-    untrained: tuple[str, ...] = ()
 
 
 def configure(
@@ -92,7 +82,7 @@ def adapt(
     card: ModelCard,
     config: Config,
     options: Mapping[str, object],
-) -> Adapted:
+) -> Adapted[Config]:
     """Bring a state dict to the card's network; what keys and shapes tell overrides the defaults.
 
     Raises `CheckpointError` on a BEiT-Adapter, on a file of the other function (segmentation and
@@ -139,7 +129,7 @@ def _is_plain_vit(tensors: Mapping[str, Tensor]) -> bool:
     return "patch_embed.proj.weight" in tensors and not any(k.startswith("spm.") for k in tensors)
 
 
-def _plain_vit(tensors: Mapping[str, Tensor], card: ModelCard, config: Config) -> Adapted:
+def _plain_vit(tensors: Mapping[str, Tensor], card: ModelCard, config: Config) -> Adapted[Config]:
     """A pretrained ViT as the start of training: the adapter and the heads stay untrained.
 
     Layer scale starts at one, where it changes nothing; no plain ViT's file holds it.

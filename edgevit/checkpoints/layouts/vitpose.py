@@ -6,13 +6,14 @@ Source: official tools/model_split.py (ViTPose+ to one data set), mmcv_custom/ch
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import MappingProxyType
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from edgevit.checkpoints.layouts.adapted import Adapted
 from edgevit.checkpoints.layouts.vitpose_hugging_face import from_hugging_face, is_hugging_face
 from edgevit.checkpoints.layouts.vitpose_positions import trained_size, with_positions
 from edgevit.errors import CheckpointError, UsageError
@@ -39,17 +40,6 @@ PRETRAINING = ("cls_token", "mask_token", "decoder_", "norm.", "fc_norm.", "head
 
 # Of what shapes may tell: a few bytes must not make us build a network of gigabytes.
 MAX_KEYPOINTS, MAX_WIDTH = 4096, 2048
-
-
-@dataclass(frozen=True, slots=True)
-class Adapted:
-    """A checkpoint brought to a network: its configuration, its tensors under our names, what it
-    leaves untrained.
-    """
-
-    config: Config
-    tensors: Mapping[str, Tensor]
-    untrained: tuple[str, ...] = ()
 
 
 def configure(
@@ -89,7 +79,7 @@ def adapt(
     card: ModelCard,
     config: Config,
     options: Mapping[str, object],
-) -> Adapted:
+) -> Adapted[Config]:
     """Bring a state dict to the card's network at `config.input_size`.
 
     Keypoints and the width of the decoder are taken from the shapes. ViTPose+ files are folded to
@@ -164,7 +154,7 @@ def _bare_backbone(tensors: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
 
 def _backbone_init(
     tensors: Mapping[str, Tensor], config: Config, options: Mapping[str, object]
-) -> Adapted:
+) -> Adapted[Config]:
     """A pre-trained backbone as mmcv_custom/checkpoint.py takes it over.
 
     A patch kernel below 16x16 (MAE's huge: 14x14) is padded with zeros, left before right.

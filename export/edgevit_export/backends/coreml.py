@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 
-from edgevit_export.artifact import Artifact, TensorSpec, content_sha256, content_size
+from edgevit_export.artifact import Artifact, content_sha256, content_size
+from edgevit_export.borders import describe, outputs_of
 from edgevit_export.capture import capture
 from edgevit_export.formats import FORMATS, tool_versions
 from edgevit_export.names import Names
@@ -55,17 +56,15 @@ def write(
             _name_items(saved)
             _anonymous(saved)
             shutil.copytree(saved, path)
-    with torch.no_grad():
-        outputs = model(*example)
-    outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+    outputs = outputs_of(model, example)
     return Artifact(
         format="coreml",
         path=path,
         precision=scheme.precision,
         size=content_size(path),
         sha256=content_sha256(path),
-        inputs=_specs(names.inputs, example),
-        outputs=_specs(names.outputs, outputs),
+        inputs=describe(names.inputs, example, dtype="float32"),
+        outputs=describe(names.outputs, outputs, dtype="float32"),
         tools=tool_versions(FORMATS["coreml"]),
         facts={"minimum_target": "iOS16, macOS13", "compute_precision": scheme.precision},
     )
@@ -108,10 +107,3 @@ def _anonymous(package: Path) -> None:
     program.write_bytes(model.SerializeToString(deterministic=True))
     # A map from our graph's nodes to executorch's debugger, which nobody has.
     (package / "executorch_debug_handle_mapping.json").unlink(missing_ok=True)
-
-
-def _specs(names: tuple[str, ...], tensors: tuple[Tensor, ...]) -> tuple[TensorSpec, ...]:
-    return tuple(
-        TensorSpec(name, tuple(v.shape), "float32", "NCHW" if v.ndim == 4 else "any")
-        for name, v in zip(names, tensors, strict=True)
-    )

@@ -6,7 +6,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from edgevit_export.artifact import Artifact, TensorSpec, content_sha256
+from edgevit_export.artifact import Artifact, content_sha256
+from edgevit_export.borders import describe, outputs_of
 from edgevit_export.capture import capture
 from edgevit_export.formats import FORMATS, tool_versions
 from edgevit_export.names import Names
@@ -28,17 +29,15 @@ def write(
         delegates = _delegates(edge.exported_program().graph_module)
         buffer = edge.to_executorch().buffer
     path.write_bytes(buffer)
-    with torch.no_grad():
-        outputs = model(*example)
-    outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+    outputs = outputs_of(model, example)
     return Artifact(
         format="executorch",
         path=path,
         precision=scheme.precision,
         size=path.stat().st_size,
         sha256=content_sha256(path),
-        inputs=_specs(names.inputs, example),
-        outputs=_specs(names.outputs, outputs),
+        inputs=describe(names.inputs, example),
+        outputs=describe(names.outputs, outputs),
         tools=tool_versions(FORMATS["executorch"]),
         facts={"delegate": "xnnpack", "delegated_subgraphs": delegates},
     )
@@ -46,15 +45,3 @@ def write(
 
 def _delegates(graph: torch.fx.GraphModule) -> int:
     return sum("executorch_call_delegate" in str(node.target) for node in graph.graph.nodes)
-
-
-def _specs(names: tuple[str, ...], tensors: tuple[Tensor, ...]) -> tuple[TensorSpec, ...]:
-    return tuple(
-        TensorSpec(
-            name,
-            tuple(value.shape),
-            str(value.dtype).removeprefix("torch."),
-            "NCHW" if value.ndim == 4 else "any",
-        )
-        for name, value in zip(names, tensors, strict=True)
-    )

@@ -3,10 +3,10 @@
 import warnings
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
-from edgevit_export.artifact import Artifact, TensorSpec, content_sha256
+from edgevit_export.artifact import Artifact, content_sha256
+from edgevit_export.borders import describe, outputs_of
 from edgevit_export.errors import LoweringFailed
 from edgevit_export.formats import FORMATS, tool_versions
 from edgevit_export.names import Names
@@ -20,9 +20,7 @@ def write(
     """Write a .tflite file; raises `LoweringFailed`. 4-D inputs and outputs are NHWC in it."""
     if model.training:
         raise LoweringFailed("The network is in training mode; call .eval() before exporting it.")
-    with torch.no_grad():
-        outputs = model(*example)
-    outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+    outputs = outputs_of(model, example)
     pictures = [i for i, value in enumerate(example) if value.ndim == 4]
     maps = [i for i, value in enumerate(outputs) if value.ndim == 4]
     last = tuple(
@@ -43,18 +41,7 @@ def write(
         precision=scheme.precision,
         size=path.stat().st_size,
         sha256=content_sha256(path),
-        inputs=_specs(names.inputs, example),
-        outputs=_specs(names.outputs, outputs),
+        inputs=describe(names.inputs, example, "NHWC"),
+        outputs=describe(names.outputs, outputs, "NHWC"),
         tools=tool_versions(FORMATS["litert"]),
     )
-
-
-def _specs(names: tuple[str, ...], tensors: tuple[Tensor, ...]) -> tuple[TensorSpec, ...]:
-    specs = []
-    for name, value in zip(names, tensors, strict=True):
-        shape = tuple(value.shape)
-        if value.ndim == 4:
-            shape = (shape[0], shape[2], shape[3], shape[1])
-        dtype = str(value.dtype).removeprefix("torch.")
-        specs.append(TensorSpec(name, shape, dtype, "NHWC" if value.ndim == 4 else "any"))
-    return tuple(specs)
