@@ -4,16 +4,17 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from edgevit.checkpoints.layouts import topformer as topformer_layout
 from edgevit.checkpoints.reader import Checkpoint, read_checkpoint
 from edgevit.checkpoints.strict import load_strict
 from edgevit.errors import CheckpointError, UsageError
-from edgevit.models import topformer
 from edgevit.models.card import ModelCard
-from edgevit.models.layers import Network
 from edgevit.models.zoo import model_card
+
+if TYPE_CHECKING:
+    from edgevit.models import topformer
+    from edgevit.models.layers import Network
 
 MAX_SIDE = 4096  # px; a larger input is a typing error, not a phone's
 
@@ -22,7 +23,7 @@ MAX_SIDE = 4096  # px; a larger input is a typing error, not a phone's
 class Loaded:
     """An eval-mode network, and the checkpoint it was loaded from."""
 
-    network: Network
+    network: "Network"
     checkpoint: Checkpoint | None
 
 
@@ -33,7 +34,7 @@ def create_model(
     num_classes: int | None = None,
     outputs: Literal["task", "all"] = "task",
     **options: object,
-) -> Network:
+) -> "Network":
     """Build a network in eval mode, loading a checkpoint strictly where one is given.
 
     The forward takes float32 [1, 3, H, W], normalized RGB, and returns raw outputs (logits, never
@@ -58,6 +59,9 @@ def load_network(
     **options: object,
 ) -> Loaded:
     """`create_model` with what the checkpoint says of itself."""
+    from edgevit.checkpoints.layouts import topformer as topformer_layout
+    from edgevit.models import topformer
+
     card = model_card(name)
     size = checked_size(card, input_size)
     if outputs not in ("task", "all"):
@@ -93,11 +97,14 @@ def checked_size(card: ModelCard, size: tuple[int, ...] | None) -> tuple[int, in
 def _load(
     card: ModelCard,
     checkpoint: Checkpoint,
-    config: topformer.Config,
+    config: "topformer.Config",
     num_classes: int | None,
     all_outputs: bool,
     options: Mapping[str, object],
-) -> Network:
+) -> "Network":
+    from edgevit.checkpoints.layouts import topformer as topformer_layout
+    from edgevit.models import topformer
+
     source = checkpoint.path.name
     adapted = topformer_layout.adapt(checkpoint.tensors, card.task, config, options)
     if num_classes is not None and adapted.config.num_classes != num_classes:
