@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -12,9 +13,17 @@ from PIL import Image
 from edgevit import __version__
 from edgevit.bundle import MANIFEST, Bundle, open_bundle
 from edgevit.data import scenes
-from edgevit.errors import CheckpointError, UsageError
+from edgevit.errors import CheckFailed, CheckpointError, UsageError
 from edgevit.manifest import FileEntry, Manifest, Member, PassEntry, Weights, dump
-from edgevit.parity import Array, Bounds, Case, Verification, check_parity
+from edgevit.parity import (
+    FP32_DIFFERENCE,
+    Array,
+    Bounds,
+    Case,
+    Verification,
+    check_parity,
+    difference,
+)
 from edgevit.sealing import check_destination, sealed
 from edgevit.spec import DeploySpec
 from edgevit.tasks.segmentation import Preprocessing, preprocess
@@ -67,7 +76,11 @@ def deploy(spec: DeploySpec, report: Report = lambda _: None) -> Bundle:
             shaped = rewrite(common, "format", name, spec, passes, report)
             scheme = Scheme(precision, spec.opset)
             artifact = export(with_output(shaped, spec.output), name, scheme, folder, report)
-            files.append(_entry(artifact, verify(artifact, cases, bounds, spec, report)))
+            try:
+                found = verify(artifact, cases, bounds, spec, report)
+            except CheckFailed as error:
+                raise with_rounding(error, reference, cases) from error
+            files.append(_entry(artifact, found))
         members = write_members(folder, spec, labels, cases[0], photo, files)
         manifest = Manifest(
             edgevit=__version__,
@@ -319,6 +332,39 @@ def verify(
     else:
         report(Step("note", f"{artifact.path.name}: not verified: {found.reason}"))
     return found
+
+
+def with_rounding(error: CheckFailed, reference: "Network", cases: Sequence[Case]) -> CheckFailed:
+    """The failure, and where float32 itself is to blame, the number that says so.
+
+    A network whose float32 outputs lie far from its float64 ones has no float32 file that could be
+    compared: weights that were never trained, or that overflow, do that.
+    """
+    own = rounding(reference, cases)
+    if own <= FP32_DIFFERENCE:
+        return error
+    return CheckFailed(
+        f"{error.message.rstrip('.')}; but the network's own float32 outputs lie {own:.1e} from its"
+        " float64 ones, so it is the weights that cannot be compared, not the file alone.",
+        next="check the checkpoint (is it trained?), or give --atol with what you accept",
+    )
+
+
+def rounding(network: "Network", cases: Sequence[Case]) -> float:
+    """The worst difference between the network in float64 and the cases' float32 outputs."""
+    import torch
+
+    wide = deepcopy(network).double()
+    worst = 0.0
+    for case in cases:
+        with torch.no_grad():
+            out = wide(*(torch.from_numpy(array).double() for array in case.inputs))
+        outputs = out if isinstance(out, tuple) else (out,)
+        for exact, own in zip(outputs, case.outputs, strict=True):
+            if np.issubdtype(own.dtype, np.integer):
+                continue  # labels have no distance
+            worst = max(worst, difference(own, exact.numpy()))
+    return worst
 
 
 def _preprocessing(network: "Network", spec: DeploySpec) -> Preprocessing:

@@ -17,7 +17,16 @@ from PIL import Image
 from edgevit.bundle import open_bundle
 from edgevit.create import create_model
 from edgevit.data import scenes
-from edgevit.deployment import GOLDEN_SEED, RANDOM_CASES, check_spec, deploy, load
+from edgevit.deployment import (
+    GOLDEN_SEED,
+    RANDOM_CASES,
+    check_spec,
+    deploy,
+    golden_cases,
+    load,
+    rounding,
+    with_rounding,
+)
 from edgevit.errors import CheckFailed, CheckpointError, UsageError
 from edgevit.parity import FP32_DIFFERENCE, difference
 from edgevit.reparam.line import PASSES
@@ -507,3 +516,19 @@ def test_bounds_can_be_made_absolute(spec, exported_with):
         deploy(replace(spec, atol=1e-3))
     found = deploy(replace(spec, atol=0.2)).manifest.files[0].verification
     assert 0.09 < found.absolute < 0.11
+
+
+def test_a_network_that_float32_cannot_hold_is_told_apart_from_a_wrong_file(spec):
+    network = create_model("topformer-t", weights=spec.weights, input_size=(128, 128))
+    sound, _ = golden_cases(network, spec)
+    failed = CheckFailed("model.onnx differs.", next="report this")
+    assert rounding(network, sound) < FP32_DIFFERENCE
+    assert with_rounding(failed, network, sound) is failed
+
+    # Logits beside which float32 keeps four binary digits behind the point.
+    network.get_parameter("decode_head.conv_seg.bias").data.fill_(1e6)
+    coarse, _ = golden_cases(network, spec)
+    assert rounding(network, coarse) > FP32_DIFFERENCE
+    told = with_rounding(failed, network, coarse)
+    assert "float64" in told.message
+    assert "--atol" in told.next
