@@ -81,7 +81,7 @@ class Bundle:
                 try:
                     # Mapped first: a header that promises more than the file holds is refused
                     # before memory is taken for it.
-                    mapped = np.lib.format.open_memmap(  # type: ignore[no-untyped-call]
+                    mapped = np.lib.format.open_memmap(  # type: ignore[no-untyped-call]  # numpy's own gap
                         self.checked(member), mode="r"
                     )
                 except (ValueError, TypeError, EOFError):

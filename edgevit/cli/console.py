@@ -185,7 +185,7 @@ def guarded(run: Callable[[], int], debug: bool, command: str) -> int:
         # The reader of our output left: that is its right, and no failure of ours.
         _drop_stdout()
         return 0
-    except Exception as error:
+    except Exception as error:  # the last door: behind it there are only tracebacks
         if debug:
             raise
         return _explain(error, helping)

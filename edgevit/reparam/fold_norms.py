@@ -24,7 +24,7 @@ def fold_batch_norms(model: nn.Module) -> nn.Module:
             module.bn = nn.Identity()
         elif isinstance(module, ClassificationHead):
             module.l = _into_linear(module.bn, module.l)
-            module.bn = nn.Identity()  # type: ignore[assignment]
+            module.bn = nn.Identity()  # type: ignore[assignment]  # the same
     return model
 
 
@@ -62,8 +62,8 @@ def conv_like(conv: nn.Conv2d) -> nn.Conv2d:
         conv.in_channels,
         conv.out_channels,
         conv.kernel_size,  # type: ignore[arg-type]  # torch types it wider than it is
-        conv.stride,  # type: ignore[arg-type]
-        conv.padding,  # type: ignore[arg-type]
+        conv.stride,  # type: ignore[arg-type]  # the same
+        conv.padding,  # type: ignore[arg-type]  # the same
         groups=conv.groups,
         dtype=conv.weight.dtype,
     )

@@ -23,7 +23,9 @@ def capture(model: nn.Module, example: tuple[Tensor, ...]) -> ExportedProgram:
             # with warnings as errors.
             warnings.simplefilter("ignore")
             return torch.export.export(model, example)
-    except Exception as error:
+    except (MemoryError, OSError):
+        raise  # the machine's failures are not the network's
+    except Exception as error:  # torch.export fails with errors of every kind
         reason = str(error).strip().splitlines()
         raise LoweringFailed(
             f"torch.export could not capture the network: {reason[0] if reason else error!r}."
