@@ -10,7 +10,7 @@ STAMP := $(VENV)/.made-from-the-lock
 PYTHONS := $(or $(PYTHON),python3.11 python3 python)
 PYTEST_ARGS ?=
 
-.PHONY: help venv demo readme-picture test test-all check lock clean
+.PHONY: help venv tflite demo readme-picture test test-all check lock clean
 
 help:
 	@echo "make demo      export topformer-t for Android, verify it, segment a picture; into demo/"
@@ -18,6 +18,7 @@ help:
 	@echo "make test-all  the tests and the full matrices                                   (the same)"
 	@echo "make check     ruff, ruff format, mypy --strict, import-linter"
 	@echo "make venv      .venv from requirements.lock, as every target does  (PYTHON=... picks one)"
+	@echo "make tflite    the classic tflite-runtime in an environment of its own, for the tests that try it"
 	@echo "make readme-picture   make demo, and then README.md's pictures anew"
 	@echo "make lock      resolve pyproject.toml anew and write requirements.lock"
 	@echo "make clean     remove demo/, builds and caches; .venv stays"
@@ -39,6 +40,10 @@ $(STAMP): requirements.lock pyproject.toml
 	@$(BIN)/python -m pip install -qq --no-deps --no-build-isolation -e .
 	@$(BIN)/python -m pip check
 	@touch $@
+
+# The classic tflite-runtime, in a directory of the user (docs/install.md); optional.
+tflite: $(STAMP)
+	@$(BIN)/edgevit device setup tflite
 
 demo: $(STAMP)
 	@mkdir -p demo && rm -rf demo/segmented

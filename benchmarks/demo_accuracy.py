@@ -18,7 +18,8 @@ from edgevit.bundle import Bundle
 from edgevit.data import scenes
 from edgevit.predict import open_predictor
 from edgevit.tasks.mask import exact_mask
-from edgevit.tasks.segmentation import confusion, mean_iou, preprocess
+from edgevit.tasks.preprocessing import preprocess
+from edgevit.tasks.segmentation import confusion, mean_iou
 from edgevit.weights import demo_weights
 
 CLASSES = len(scenes.CLASSES)

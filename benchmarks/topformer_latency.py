@@ -7,16 +7,12 @@ Both files of a comparison run in turns in one process, so that what slows the m
 """
 
 import argparse
-import hashlib
 import json
 import runpy
 import shutil
-import subprocess
 import sys
-import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +20,31 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from benchmarks.page import (
+    aligned_table,
+    architecture,
+    machine_table,
+    markdown_table,
+    versions_table,
+    warn_if_busy,
+    write_part,
+)
+from benchmarks.rounds import (
+    BLOCKS,
+    KEPT,
+    MEASURED,
+    ROOT,
+    Samples,
+    blocks,
+    changed,
+    commit,
+    extend,
+    source_state,
+    speed_cells,
+    time_files,
+    tool_versions,
+)
+from benchmarks.straight import export_straight
 from edgevit.bundle import Bundle, open_bundle
 from edgevit.create import create_model
 from edgevit.deployment import deploy
@@ -37,21 +58,19 @@ from edgevit.tasks.mask import exact_mask
 from edgevit.weights import demo_weights
 from edgevit_export.artifact import content_sha256, content_size
 from edgevit_export.formats import FORMATS
-from edgevit_export.quiet import quiet
 from edgevit_runtimes.device import machine_facts
 from edgevit_runtimes.engines import engine_of, open_session, versions
-from edgevit_runtimes.timing import interleave, percentile_ms, ratio_interval
+from edgevit_runtimes.timing import percentile_ms, ratio_interval
 
-ROOT = Path(__file__).resolve().parents[1]
-SOURCES = ("edgevit", "export", "benchmarks/topformer_latency.py", "tests/parity")
+SOURCES = (
+    "edgevit", "export", "benchmarks/topformer_latency.py", "benchmarks/straight.py",
+    "tests/parity",
+)  # fmt: skip
 MODEL, CASE = "topformer-t", "topformer_t_ade20k_448x448"
-MEASURED = ("onnx", "executorch", "litert")  # the formats that Linux runs
 WEIGHTS = {
     "seeded": "the 150-class ADE20K network with seeded weights (tests/parity), as its checkpoint",
     "demo": "edgevit's demo weights, 10 classes, trained on drawn scenes",
 }
-KEPT = 0.97  # of the straight export's speed, at least, in every runtime
-BLOCKS = 5  # files are opened anew this often, so that one lucky memory layout decides nothing
 WARMUP = 10
 MASK_SHARE = 4  # one mask round for so many logits rounds: they take longer and differ by far more
 SCHEMA, KIND = 1, "edgevit-topformer-latency"
@@ -87,37 +106,6 @@ def official_network(weights: Path, size: tuple[int, int]) -> Network:
     return network.eval()
 
 
-def straight_onnx(network: Network, example: Tensor, path: Path) -> None:
-    """torch's own exporter, and nothing after it."""
-    program = torch.onnx.export(network, (example,), dynamo=True)
-    assert program is not None
-    program.save(path)
-
-
-def straight_executorch(network: Network, example: Tensor, path: Path) -> None:
-    """ExecuTorch's documented XNNPACK recipe."""
-    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
-    from executorch.exir import to_edge_transform_and_lower
-
-    program = torch.export.export(network, (example,))
-    edge = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()])
-    path.write_bytes(edge.to_executorch().buffer)
-
-
-def straight_litert(network: Network, example: Tensor, path: Path) -> None:
-    """litert_torch's documented recipe; channels first, as the network has them."""
-    import litert_torch
-
-    litert_torch.convert(network, (example,)).export(str(path))
-
-
-STRAIGHT: dict[str, Callable[[Network, Tensor, Path], None]] = {
-    "onnx": straight_onnx,
-    "executorch": straight_executorch,
-    "litert": straight_litert,
-}
-
-
 @dataclass(frozen=True, slots=True)
 class Files:
     """What is compared in one format: the straight file, and two bundles of one file each."""
@@ -127,28 +115,10 @@ class Files:
     mask: Bundle
 
 
-def source_state() -> str:
-    """A hash over the code that writes the files and the exporters' versions."""
-    digest = hashlib.sha256()
-    for source in SOURCES:
-        place = ROOT / source
-        for path in sorted([place] if place.is_file() else place.rglob("*.*")):
-            if path.suffix in (".py", ".json", ".safetensors"):
-                digest.update(path.read_bytes())
-    digest.update(repr(tool_versions()).encode())
-    return digest.hexdigest()
-
-
-def tool_versions() -> dict[str, str]:
-    """Packages that wrote or run the files."""
-    packages = {p for name in MEASURED for p in FORMATS[name].packages}
-    return {name: version(name) for name in sorted({*packages, "onnxruntime", "numpy"})}
-
-
 def prepare(weights: str, name: str, size: tuple[int, int], work: Path) -> Files:
     """Export what is not yet in `work`, or was exported by other code."""
     folder = work / f"{weights}-{size[0]}x{size[1]}" / name
-    stamp, state = folder / "made-by", source_state()
+    stamp, state = folder / "made-by", source_state(SOURCES)
     straight = folder / f"straight{FORMATS[name].suffix}"
     bundles = {output: folder / output for output in ("logits", "mask")}
     if not stamp.is_file() or stamp.read_text() != state:
@@ -157,9 +127,7 @@ def prepare(weights: str, name: str, size: tuple[int, int], work: Path) -> Files
         checkpoint = _checkpoint(weights, folder)
         print(f"exporting {weights} {name} {size[0]}x{size[1]}", file=sys.stderr)
         network = official_network(checkpoint, size)
-        with quiet(), warnings.catch_warnings(), torch.no_grad():
-            warnings.simplefilter("ignore")  # the exporters' own deprecations
-            STRAIGHT[name](network, torch.zeros(network.input_shape), straight)
+        export_straight(name, network, torch.zeros(network.input_shape), straight)
         given = checkpoint if weights == "seeded" else None
         for output, place in bundles.items():
             deploy(
@@ -210,24 +178,13 @@ def compare(weights: str, name: str, files: Files, rounds: int) -> dict[str, Any
         }
         if not found[who]["difference"] <= FP32_DIFFERENCE:
             raise SystemExit(f"{who} {path.name} does not compute what the network computes.")
-    samples: dict[str, list[float]] = {who: [] for who in pair}
-    for block in _blocks(rounds):
-        with (
-            open_session(files.straight, threads=1) as theirs,
-            open_session(ours, threads=1) as mine,
-        ):
-            _extend(
-                samples,
-                {"straight": lambda: theirs.run(picture), "edgevit": lambda: mine.run(fed)},
-                block,
-            )
     return {
         "weights": weights,
         "classes": int(want.shape[1]),
         "format": name,
         "engine": versions(engine_of(ours)),
         "files": found,
-        "samples_s": samples,
+        "samples_s": time_files(pair, rounds, WARMUP),
         "mask": mask_stage(name, files, max(1, rounds // MASK_SHARE)),
     }
 
@@ -235,12 +192,12 @@ def compare(weights: str, name: str, files: Files, rounds: int) -> dict[str, Any
 def mask_stage(name: str, files: Files, rounds: int) -> dict[str, Any]:
     """The logits file, the same with the mask in its graph, and `exact_mask`, in turns."""
     entry, whole = files.logits.entry(name), files.mask.entry(name)
-    size = files.logits.manifest.input_size
+    size = files.logits.manifest.input_size[-2], files.logits.manifest.input_size[-1]
     fed = to_file(np.asarray(files.logits.golden("input")), entry.inputs[0])
     paths = files.logits.checked(entry), files.mask.checked(whole)
-    samples: dict[str, list[float]] = {"logits": [], "in_graph": [], "exact_mask": []}
+    samples: Samples = {"logits": [], "in_graph": [], "exact_mask": []}
     same = mixed = 0.0
-    for block in _blocks(rounds):
+    for block in blocks(rounds):
         with open_session(paths[0], threads=1) as logits, open_session(paths[1], threads=1) as mask:
             output = logits.run(fed)[0]
 
@@ -250,7 +207,7 @@ def mask_stage(name: str, files: Files, rounds: int) -> dict[str, Any]:
             mixed = mixed_cells(from_file(output, entry.outputs[0])[0])
             same = agreement(exact()[None].astype(np.int32), mask.run(fed)[0])
             runs = {"logits": lambda: logits.run(fed), "in_graph": lambda: mask.run(fed)}
-            _extend(samples, {**runs, "exact_mask": exact}, block)
+            extend(samples, {**runs, "exact_mask": exact}, block, WARMUP)
     return {"samples_s": samples, "agreement": same, "mixed_cells": mixed}
 
 
@@ -259,19 +216,6 @@ def mixed_cells(logits: Any) -> float:
     best = logits.argmax(0)
     corners = np.stack([best[:-1, :-1], best[:-1, 1:], best[1:, :-1], best[1:, 1:]])
     return float((corners != corners[0]).any(0).mean())
-
-
-def _blocks(rounds: int) -> list[int]:
-    """Rounds of each block, none empty."""
-    count = min(BLOCKS, rounds)
-    return [rounds // count + (i < rounds % count) for i in range(count)]
-
-
-def _extend(
-    samples: dict[str, list[float]], runs: Mapping[str, Callable[[], object]], rounds: int
-) -> None:
-    for who, measured in interleave(runs, rounds, warmup=WARMUP).items():
-        samples[who] += measured
 
 
 def measure_all(
@@ -292,39 +236,24 @@ def measure_all(
         "size": list(size),
         "threads": 1,
         "rounds": rounds,
-        "commit": _git("rev-parse", "--short=12", "HEAD"),
-        "changed_since": bool(_git("status", "--porcelain", "--untracked-files=no")),
+        "commit": commit(),
+        "changed_since": changed(),
         "machine": machine,
         "versions": tool_versions(),
         "rows": rows,
     }
 
 
-def _git(*words: str) -> str | None:
-    command = ["git", "-C", str(ROOT), *words]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-    except OSError:
-        return None
-    return done.stdout.strip() if done.returncode == 0 else None
-
-
 def logits_rows(result: Mapping[str, Any]) -> list[list[str]]:
     """Weights, runtime, both medians, the speed with its interval, what that says, subgraphs."""
     rows = []
     for row in result["rows"]:
-        samples = row["samples_s"]
-        middle, low, high = ratio_interval(samples["straight"], samples["edgevit"])
-        holds = "yes" if low >= KEPT else "no" if high < KEPT else "undecided"
         graphs = [row["files"][who]["delegated_subgraphs"] for who in ("straight", "edgevit")]
         rows.append(
             [
                 f"{row['weights']}, {row['classes']} classes",
                 row["format"],
-                f"{percentile_ms(samples['straight'], 50):.2f}",
-                f"{percentile_ms(samples['edgevit'], 50):.2f}",
-                f"{middle:.3f} ({low:.3f} to {high:.3f})",
-                holds,
+                *speed_cells(row["samples_s"], KEPT),
                 "-" if None in graphs else f"{graphs[0]} to {graphs[1]}",
             ]
         )
@@ -362,47 +291,31 @@ MASK_COLUMNS = (
     "weights", "format", "logits, ms", "mask in the graph, + ms", "exact_mask, + ms",
     "logits and mask: speed (95 %)", "mixed cells", "equal pixels",
 )  # fmt: skip
-PAGE = Path(__file__).with_name("topformer_latency_page.md")
+PART = "topformer_latency"
+PAGE = Path(__file__).with_name(f"{PART}_page.md")
 
 
 def page(result: Mapping[str, Any]) -> str:
-    """docs/benchmarks.md of a result; raises `SystemExit` on JSON of another kind."""
+    """This part of docs/benchmarks.md; raises `SystemExit` on JSON of another kind."""
     if result.get("kind") != KIND or result.get("schema") != SCHEMA:
         raise SystemExit(f"This is no result of schema {SCHEMA} of this script.")
     machine = result["machine"]
     kinds = dict.fromkeys(row["weights"] for row in result["rows"])
-    facts = {
-        "CPU": f"{machine['cpu']}, {machine['usable_cores']} cores usable",
-        "kernels": ", ".join(machine["cpu_flags"] or ("unknown",)),
-        "system": f"{machine['os']}, Python {machine['python']}",
-        "load average before": ", ".join(map(str, machine["load_average"] or ("unknown",))),
-        "commit": f"{result['commit']}{' and changes' if result['changed_since'] else ''}",
-    }
-    tools = [[name, number] for name, number in result["versions"].items()]
     return PAGE.read_text("utf-8").format(
-        arch=str(machine["machine"]).replace("x86_64", "x86-64"),
-        machine=_markdown(("", ""), [[name, text] for name, text in facts.items()]),
+        arch=architecture(machine),
+        machine=machine_table(
+            machine, f"{result['commit']}{' and changes' if result['changed_since'] else ''}"
+        ),
         size="x".join(map(str, result["size"])),
         rounds=result["rounds"],
         blocks=min(BLOCKS, result["rounds"]),
         bound=FP32_DIFFERENCE,
         kept=KEPT,
         weights="\n".join(f"- *{kind}*: {WEIGHTS[kind]}" for kind in kinds),
-        logits=_markdown(LOGITS_COLUMNS, logits_rows(result)),
-        mask=_markdown(MASK_COLUMNS, mask_rows(result)),
-        versions=_markdown(("package", "version"), tools),
+        logits=markdown_table(LOGITS_COLUMNS, logits_rows(result)),
+        mask=markdown_table(MASK_COLUMNS, mask_rows(result)),
+        versions=versions_table(result["versions"]),
     )
-
-
-def _markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [columns, ["---"] * len(columns), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _aligned(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(map(len, column)) for column in zip(columns, *rows, strict=True)]
-    lines = ("  ".join(map(str.ljust, line, widths)).rstrip() for line in (columns, *rows))
-    return "\n".join(lines)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -416,7 +329,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                         help="exported files are kept here until the code changes")  # fmt: skip
     parser.add_argument("--recorded", type=Path, help="show this JSON and measure nothing")
     parser.add_argument("--json", type=Path, help="write all samples and machine facts here")
-    parser.add_argument("--markdown", type=Path, help="write the page here")
+    parser.add_argument("--markdown", type=Path, help="write this part of the page here")
     asked = parser.parse_args(arguments)
     if asked.rounds < 1:
         parser.error("--rounds is at least 1")
@@ -429,12 +342,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if asked.json:
         asked.json.write_text(json.dumps(result) + "\n", encoding="utf-8")
     if asked.markdown:
-        asked.markdown.write_text(text, encoding="utf-8")
-    print(_aligned(LOGITS_COLUMNS, logits_rows(result)), end="\n\n")
-    print(_aligned(MASK_COLUMNS, mask_rows(result)))
-    load = (result["machine"]["load_average"] or [0.0])[0]
-    if load > 0.3:
-        print(f"The machine was busy (load {load}) before this: measure again when it is idle.")
+        write_part(asked.markdown, PART, text)
+    print(aligned_table(LOGITS_COLUMNS, logits_rows(result)), end="\n\n")
+    print(aligned_table(MASK_COLUMNS, mask_rows(result)))
+    warn_if_busy(result["machine"])
 
 
 if __name__ == "__main__":

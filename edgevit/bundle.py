@@ -1,7 +1,8 @@
 """An opened bundle: its manifest, its files, and the check that nothing in it changed."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,9 +11,12 @@ from numpy.typing import NDArray
 from edgevit.errors import BundleError, CheckFailed, UsageError
 from edgevit.manifest import MAX_BYTES, FileEntry, Manifest, Member, broken, parse
 from edgevit_export.artifact import content_sha256, content_size
+from edgevit_runtimes.engines import engine_named
 
 if TYPE_CHECKING:
-    from edgevit.predict import Prediction
+    from edgevit.predict import Source
+    from edgevit.tasks.preprocessing import Box
+    from edgevit.tasks.results import Result
 
 MANIFEST = "manifest.json"
 
@@ -37,6 +41,24 @@ class Bundle:
             f"The bundle has no {format} file; it has {', '.join(f.format for f in files)}.",
             next=f"--runtime {files[0].format}",
         )
+
+    def entries(self, formats: Sequence[str] = (), engine: str | None = None) -> list[FileEntry]:
+        """The files of these formats, or all; of those, the ones that the named runtime opens.
+
+        Raises `UsageError` for a format that is not there, and where nothing is left.
+        """
+        files = [self.entry(name) for name in formats] or list(self.manifest.files)
+        if engine is None:
+            return files
+        suffixes = engine_named(engine).suffixes
+        opened = [file for file in files if PurePosixPath(file.path).suffix in suffixes]
+        if not opened:
+            raise UsageError(
+                f"{engine} opens {', '.join(suffixes)} files, and there are"
+                f" {', '.join(file.path for file in files)}.",
+                next="the same command without --engine",
+            )
+        return opened
 
     def checked(self, member: FileEntry | Member) -> Path:
         """The path of a file whose size and hash were just checked.
@@ -89,12 +111,21 @@ class Bundle:
                 return np.array(mapped)
         raise broken(f"it has no {path}")
 
-    def run(self, image: Path | str | NDArray[np.uint8], format: str | None = None) -> "Prediction":  # noqa: A002
-        """Segment one photo (a path, or RGB uint8 [H, W, 3]) with the file of `format`."""
+    def run(
+        self,
+        source: "Source",
+        format: str | None = None,  # noqa: A002 - the design's word
+        boxes: "Sequence[Box] | None" = None,
+    ) -> "Result":
+        """What the network sees, through the file of `format`, as a result of the bundle's task.
+
+        source: a photo's path, or RGB uint8 [H, W, 3]; for video a folder of frames, a video file,
+        or the frames. boxes: for pose, x, y, width and height in px of each person.
+        """
         from edgevit.predict import open_predictor
 
         with open_predictor(self, format) as predictor:
-            return predictor.predict(image)
+            return predictor.predict(source, boxes)
 
 
 def open_bundle(path: Path | str) -> Bundle:

@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from edgevit.checkpoints.reader import Checkpoint, read_checkpoint
 from edgevit.checkpoints.strict import load_strict
@@ -13,10 +13,13 @@ from edgevit.models.card import ModelCard
 from edgevit.models.zoo import model_card
 
 if TYPE_CHECKING:
-    from edgevit.models import topformer
     from edgevit.models.layers import Network
 
-MAX_SIDE = 4096  # px; a larger input is a typing error, not a phone's
+MIN_SIDE, MAX_SIDE = 32, 4096  # px; a larger input is a typing error, not a phone's
+
+
+class PartlyUntrained(UserWarning):
+    """A checkpoint fills a part of the network alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +40,11 @@ def create_model(
 ) -> "Network":
     """Build a network in eval mode, loading a checkpoint strictly where one is given.
 
-    The forward takes float32 [1, 3, H, W], normalized RGB, and returns raw outputs (logits, never
-    softmax): a tensor, or a tuple in the order of `model_card(name).outputs`; with `outputs="all"`
-    a dict that holds intermediate maps too. Class counts and widths are read from the checkpoint's
-    shapes. An ImageNet file initializes a segmentation network's backbone and warns that the rest
-    is untrained.
+    The forward takes float32 [1, 3, H, W], normalized RGB (video: [1, 3, T, H, W]), and returns raw
+    outputs (logits, never softmax): a tensor, or a tuple in the order of
+    `model_card(name).outputs`; with `outputs="all"` a dict that holds intermediate maps too. Class
+    counts and widths are read from the checkpoint's shapes. A file that holds a backbone alone
+    initializes it, and warns (`PartlyUntrained`) of what stays random.
 
     Raises `UsageError` (unknown name, option or size) and `CheckpointError` (unreadable, refused,
     or not fitting).
@@ -59,60 +62,74 @@ def load_network(
     **options: object,
 ) -> Loaded:
     """`create_model` with what the checkpoint says of itself."""
-    from edgevit.checkpoints.layouts import topformer as topformer_layout
-    from edgevit.models import topformer
+    from edgevit.architectures import ARCHITECTURES
 
     card = model_card(name)
+    architecture = ARCHITECTURES[card.architecture]
     size = checked_size(card, input_size)
     if outputs not in ("task", "all"):
         raise UsageError(f"outputs={outputs!r} is neither 'task' nor 'all'.")
     if num_classes is not None and (num_classes < 1 or card.num_classes is None):
         raise UsageError(f"{name} cannot have {num_classes} classes.", next=f"edgevit info {name}")
-    config = topformer_layout.configure(card.variant, card.task, num_classes, options)
+    config = architecture.layout.configure(card, size, num_classes, options)
     checkpoint = None
     if weights is None:
-        network = topformer.build(card.task, config, outputs == "all")
+        network = architecture.build(card, config, outputs == "all")
     else:
-        checkpoint = read_checkpoint(Path(weights), prefer=topformer_layout.PREFER)
+        checkpoint = read_checkpoint(Path(weights), prefer=architecture.layout.PREFER)
         network = _load(card, checkpoint, config, num_classes, outputs == "all", options)
     network.input_shape = (1, 3, *size)
     network.output_names = card.outputs
+    network.recipe = network.recipe or card.recipe
     return Loaded(network.eval(), checkpoint)
 
 
-def checked_size(card: ModelCard, size: tuple[int, ...] | None) -> tuple[int, int]:
+def checked_size(card: ModelCard, size: tuple[int, ...] | None) -> tuple[int, ...]:
     """The input size, or the card's own; raises `UsageError` where it is out of bounds."""
     if size is None:
-        size = card.input_size
-    if len(size) != 2 or not all(isinstance(side, int) for side in size):
-        raise UsageError(f"{card.name} takes an input size of two numbers, height and width.")
-    if min(size) < 32 or max(size) > MAX_SIDE:
+        return card.input_size
+    numbers = (
+        "two numbers, height and width"
+        if len(card.input_size) == 2
+        else "three numbers, frames, height and width"
+    )
+    if len(size) != len(card.input_size) or not all(isinstance(side, int) for side in size):
         raise UsageError(
-            f"Input size {size[0]}x{size[1]} is outside 32 to {MAX_SIDE} pixels a side.",
+            f"{card.name} takes an input size of {numbers}.", next=f"edgevit info {card.name}"
+        )
+    *frames, height, width = size
+    if not all(MIN_SIDE <= side <= MAX_SIDE for side in (height, width)):
+        raise UsageError(
+            f"Input size {height}x{width} is outside {MIN_SIDE} to {MAX_SIDE} pixels a side.",
             next=f"edgevit info {card.name}",
         )
-    return size[0], size[1]
+    if not all(1 <= count <= MAX_SIDE for count in frames):
+        raise UsageError(
+            f"A clip of {frames[0]} frames is outside 1 to {MAX_SIDE}.",
+            next=f"edgevit info {card.name}",
+        )
+    return size
 
 
 def _load(
     card: ModelCard,
     checkpoint: Checkpoint,
-    config: "topformer.Config",
+    config: Any,
     num_classes: int | None,
     all_outputs: bool,
     options: Mapping[str, object],
 ) -> "Network":
-    from edgevit.checkpoints.layouts import topformer as topformer_layout
-    from edgevit.models import topformer
+    from edgevit.architectures import ARCHITECTURES, recognize
 
+    architecture = ARCHITECTURES[card.architecture]
     source = checkpoint.path.name
-    adapted = topformer_layout.adapt(checkpoint.tensors, card.task, config, options)
+    adapted = architecture.adapt(checkpoint, card, config, options)
     if num_classes is not None and adapted.config.num_classes != num_classes:
         raise CheckpointError(
             f"{source} holds {adapted.config.num_classes} classes, not {num_classes}.",
             next="leave --num-classes out: the checkpoint's own count is used",
         )
-    network = topformer.build(card.task, adapted.config, all_outputs)
+    network = architecture.build(card, adapted.config, all_outputs)
     start = {
         key: value
         for key, value in network.state_dict().items()
@@ -122,13 +139,15 @@ def _load(
         network,
         {**start, **adapted.tensors},
         source=str(checkpoint.path),
-        likely=topformer_layout.recognize,
+        likely=lambda shapes: architecture.layout.recognize(shapes) or recognize(shapes),
     )
+    network.recipe = adapted.recipe or card.recipe
     if adapted.untrained:
         network.untrained = adapted.untrained
+        parts = " and ".join(part.rstrip(".") for part in adapted.untrained)
         warnings.warn(
-            f"{source} is an ImageNet backbone file:"
-            f" {' and '.join(adapted.untrained)} keep their random start",
+            f"{source} holds no weights for {parts}, which keep their random start",
+            PartlyUntrained,
             stacklevel=4,
         )
     return network

@@ -1,7 +1,7 @@
 """deploy: the order of everything, from a DeploySpec to a sealed bundle."""
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +12,13 @@ from PIL import Image
 
 from edgevit import __version__
 from edgevit.bundle import MANIFEST, Bundle, open_bundle
-from edgevit.data import scenes
+from edgevit.classic import with_classic
+from edgevit.create import PartlyUntrained, checked_size, load_network
 from edgevit.errors import CheckFailed, CheckpointError, UsageError
+from edgevit.golden import golden_picture
+from edgevit.labels import labels_of
 from edgevit.manifest import FileEntry, Manifest, Member, PassEntry, Weights, dump
+from edgevit.models.zoo import MODELS
 from edgevit.parity import (
     FP32_DIFFERENCE,
     Array,
@@ -26,7 +30,8 @@ from edgevit.parity import (
 )
 from edgevit.sealing import check_destination, sealed
 from edgevit.spec import DeploySpec
-from edgevit.tasks.segmentation import Preprocessing, preprocess
+from edgevit.tasks.preprocessing import Preprocessing
+from edgevit.tasks.recipes import misfit, preprocessing_of
 from edgevit.usage_notes import bundle_readme
 from edgevit.weights import demo_weights
 from edgevit_export.artifact import Artifact, content_sha256
@@ -38,12 +43,8 @@ from edgevit_export.scheme import OPSETS, Scheme
 if TYPE_CHECKING:
     from edgevit.models.layers import Network
 
-# ImageNet statistics on 0..255, as every official TopFormer configuration normalizes.
-MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 SIDES = (64, 2048)  # px a file is written for
 RANDOM_CASES = 2
-LABEL_BYTES = 4 << 20
-GOLDEN_SEED = scenes.HELD_OUT_SEEDS[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,8 @@ def deploy(spec: DeploySpec, report: Report = lambda _: None) -> Bundle:
     reference = with_output(network, spec.output)
     passes: list[PassEntry] = []
     common = rewrite(network, "common", None, spec, passes, report)
-    cases, photo = golden_cases(reference, spec)
+    preprocessing = preprocessing_for(spec, network.recipe)
+    cases, photo = golden_cases(reference, spec, preprocessing)
     bounds = _bounds(spec, precision)
     files = []
     with sealed(spec.output_dir, spec.force) as folder:
@@ -80,8 +82,11 @@ def deploy(spec: DeploySpec, report: Report = lambda _: None) -> Bundle:
                 found = verify(artifact, cases, bounds, spec, report)
             except CheckFailed as error:
                 raise with_rounding(error, reference, cases) from error
+            artifact = with_classic(
+                artifact, found, cases, bounds, lambda text: report(Step("note", text))
+            )
             files.append(_entry(artifact, found))
-        members = write_members(folder, spec, labels, cases[0], photo, files)
+        members = write_members(folder, spec, labels, cases[0], photo, files, preprocessing)
         manifest = Manifest(
             edgevit=__version__,
             model=spec.model,
@@ -92,7 +97,7 @@ def deploy(spec: DeploySpec, report: Report = lambda _: None) -> Bundle:
             input_size=network.input_size,
             options=tuple((key, str(value)) for key, value in spec.options),
             weights=weights,
-            preprocessing=_preprocessing(network, spec),
+            preprocessing=preprocessing,
             labels=labels,
             passes=tuple(passes),
             files=tuple(files),
@@ -115,19 +120,12 @@ def check_spec(spec: DeploySpec) -> str:
                 f" they have {', '.join(entry.precisions)}.",
                 next=f"--precision {entry.precisions[0]}, or --runtime without {name}",
             )
-    size = spec.input_size or spec.card.input_size
-    if len(size) != 2 or min(size) < SIDES[0] or max(size) > SIDES[1]:
+    _check_size(spec)
+    if spec.random_weights and spec.weights is not None:
         raise UsageError(
-            f"Input size {'x'.join(map(str, size))} is outside {SIDES[0]} to {SIDES[1]}"
-            " pixels a side.",
-            next=f"--input-size {spec.card.input_size[0]} {spec.card.input_size[1]}",
+            "--random-weights and --weights exclude each other.", next="leave one of them out"
         )
-    if any(side % spec.card.size_multiple for side in size):
-        raise UsageError(
-            f"{spec.model} takes sides that are multiples of {spec.card.size_multiple} pixels,"
-            f" not {size[0]}x{size[1]}.",
-            next=f"--input-size {spec.card.input_size[0]} {spec.card.input_size[1]}",
-        )
+    preprocessing_for(spec, spec.card.recipe)
     if spec.output == "mask" and spec.card.task != "segmentation":
         raise UsageError(
             f"{spec.model} has no mask: its task is {spec.card.task}.", next="--output logits"
@@ -146,15 +144,51 @@ def check_spec(spec: DeploySpec) -> str:
     return precision
 
 
+def _check_size(spec: DeploySpec) -> None:
+    card = spec.card
+    usual = f"--input-size {' '.join(map(str, card.input_size))}"
+    size = spec.input_size or card.input_size
+    height, width = size[-2:] if len(size) > 1 else (0, 0)
+    counted = len(size) == len(card.input_size)
+    if counted and not all(SIDES[0] <= side <= SIDES[1] for side in (height, width)):
+        raise UsageError(
+            f"Input size {height}x{width} is outside {SIDES[0]} to {SIDES[1]} pixels a side.",
+            next=usual,
+        )
+    checked_size(card, size)
+    if height % card.size_multiple or width % card.size_multiple:
+        raise UsageError(
+            f"{spec.model} takes sides that are multiples of {card.size_multiple} pixels,"
+            f" not {height}x{width}.",
+            next=usual,
+        )
+
+
+def preprocessing_for(spec: DeploySpec, recipe: str) -> Preprocessing:
+    """What is asked for, else by the recipe of the weights; raises `UsageError` where it is none of
+    the task's.
+    """
+    card = spec.card
+    name = spec.preprocessing or recipe
+    found = preprocessing_of(name, spec.input_size or card.input_size, spec.fit)
+    why = misfit(card.task, found)
+    if why is not None:
+        raise UsageError(
+            f"Preprocessing {name} does not fit {card.name}: {why}.",
+            next=f"--preprocessing {card.recipe}",
+        )
+    return found
+
+
 def _bounds(spec: DeploySpec, precision: str) -> Bounds:
     return Bounds.of(precision, spec.card.task == "segmentation", spec.atol, spec.min_cosine)
 
 
 def load(spec: DeploySpec, report: Report) -> "tuple[Network, Weights, tuple[str, ...]]":
     """The network with its weights in, where they came from, and the class names."""
-    from edgevit.create import load_network
-
     report(Step("start", f"load {spec.model}"))
+    if spec.random_weights:
+        return _with_random_weights(spec, report)
     demo = None
     path = spec.weights
     if path is None:
@@ -162,7 +196,7 @@ def load(spec: DeploySpec, report: Report) -> "tuple[Network, Weights, tuple[str
         if demo is None:
             raise UsageError(
                 f"edgevit ships no demo weights for {spec.model}; give your own.",
-                next=f"edgevit export {spec.model} --weights CHECKPOINT.pth",
+                next=f"edgevit export {spec.model} --weights CHECKPOINT.pth (or --random-weights)",
             )
         path = demo.path
         report(
@@ -173,61 +207,44 @@ def load(spec: DeploySpec, report: Report) -> "tuple[Network, Weights, tuple[str
             )
         )
     with warnings.catch_warnings():
-        # Of an ImageNet file, which is refused below.
-        warnings.filterwarnings("ignore", message=".* is an ImageNet backbone file")
+        warnings.simplefilter("ignore", PartlyUntrained)  # refused below
         loaded = load_network(
             spec.model, path, spec.input_size, spec.num_classes, "task", **dict(spec.options)
         )
     network, checkpoint = loaded.network, loaded.checkpoint
     assert checkpoint is not None
     if network.untrained:
+        parts = " and ".join(part.rstrip(".") for part in network.untrained)
+        classifier = f"{spec.model.removesuffix('-features')}-cls"
         raise CheckpointError(
-            f"{path.name} is an ImageNet backbone file;"
-            f" {' and '.join(network.untrained)} would stay random.",
-            next=f"edgevit export {spec.model}-cls --weights {path}",
+            f"{path.name} holds no weights for {parts}, which would stay random.",
+            next=f"edgevit export {classifier} --weights {path}"
+            if classifier in MODELS
+            else "train the network first, and give the file that training wrote",
         )
     note = "demo weights trained on drawn scenes" if demo else f"read as {checkpoint.kind}"
     source = Weights(path.name, checkpoint.sha256, note)
     own = demo is not None and spec.labels is None
-    labels = demo.labels if demo and own else _labels(spec, network, checkpoint.meta)
+    count = getattr(getattr(network, "config", None), "num_classes", 0)
+    labels = demo.labels if demo and own else labels_of(spec, count, checkpoint.meta)
     report(Step("done", f"loaded {spec.model} from {path.name}"))
     return network, source, labels
 
 
-def _labels(spec: DeploySpec, network: "Network", meta: object) -> tuple[str, ...]:
-    """Class names: a file's lines, else what the checkpoint says, else numbers."""
+def _with_random_weights(
+    spec: DeploySpec, report: Report
+) -> "tuple[Network, Weights, tuple[str, ...]]":
+    from edgevit.models.seeded import fill_seeded
+
+    network = load_network(
+        spec.model, None, spec.input_size, spec.num_classes, "task", **dict(spec.options)
+    ).network
+    digest = fill_seeded(network, spec.seed)
+    note = f"random weights of seed {spec.seed}, never trained: for speed alone"
+    report(Step("note", f"Using {note}"))
     count = getattr(getattr(network, "config", None), "num_classes", 0)
-    if spec.card.num_classes is None:
-        if spec.labels is not None:
-            raise UsageError(
-                f"{spec.model} has no classes to name.", next=f"edgevit info {spec.model}"
-            )
-        return ()
-    if spec.labels is not None:
-        if spec.labels.is_file() and spec.labels.stat().st_size > LABEL_BYTES:
-            raise UsageError(f"{spec.labels} is too large for a list of class names.")
-        try:
-            text = spec.labels.read_text(encoding="utf-8")
-        except UnicodeDecodeError:
-            raise UsageError(f"{spec.labels} is no text in UTF-8.") from None
-        except OSError as error:
-            raise UsageError(f"{spec.labels} cannot be read: {error.strerror}.") from None
-        lines = tuple(line.strip() for line in text.splitlines() if line.strip())
-        if len(lines) != count:
-            raise UsageError(f"{spec.labels} holds {len(lines)} names for {count} classes.")
-        if len(set(lines)) != count:
-            twice = next(line for line in lines if lines.count(line) > 1)
-            raise UsageError(f"{spec.labels} names two classes {twice!r}.")
-        return lines
-    names = meta.get("CLASSES") if isinstance(meta, Mapping) else None
-    if isinstance(names, list | tuple) and len(names) == count:
-        found = tuple(" ".join(str(name).split()) for name in names)  # ADE20K's has "bed "
-        if len(set(found)) != count:
-            raise UsageError(
-                "The checkpoint names two classes alike.", next="--labels NAMES.txt, one a line"
-            )
-        return found
-    return tuple(f"class {index}" for index in range(count))
+    report(Step("done", f"filled {spec.model} with random weights"))
+    return network, Weights("random", digest, note), labels_of(spec, count, None)
 
 
 def with_output(network: "Network", output: str) -> "Network":
@@ -269,15 +286,16 @@ def rewrite(
     return rewritten
 
 
-def golden_cases(reference: "Network", spec: DeploySpec) -> tuple[list[Case], Array]:
+def golden_cases(
+    reference: "Network", spec: DeploySpec, preprocessing: Preprocessing
+) -> tuple[list[Case], Array]:
     """The golden picture and seeded random inputs, with the fp32 network's outputs; and the picture
     itself.
     """
     import torch
 
-    height, width = reference.input_size
-    photo = scenes.scene(GOLDEN_SEED, height, width).image
-    inputs = {"golden": preprocess(photo, _preprocessing(reference, spec)).tensor}
+    photo, golden = golden_picture(spec.card.task, preprocessing)
+    inputs = {"golden": golden}
     generator = np.random.default_rng(spec.seed)
     for index in range(RANDOM_CASES):
         noise = generator.standard_normal(reference.input_shape, dtype=np.float32)
@@ -367,10 +385,6 @@ def rounding(network: "Network", cases: Sequence[Case]) -> float:
     return worst
 
 
-def _preprocessing(network: "Network", spec: DeploySpec) -> Preprocessing:
-    return Preprocessing(network.input_size, MEAN, STD, spec.fit)
-
-
 def write_members(
     folder: Path,
     spec: DeploySpec,
@@ -378,6 +392,7 @@ def write_members(
     case: Case,
     photo: Array,
     files: Sequence[FileEntry],
+    preprocessing: Preprocessing,
 ) -> tuple[Member, ...]:
     """Write labels, golden data and the README; returns them with their hashes."""
     golden = folder / "golden"
@@ -388,7 +403,7 @@ def write_members(
         np.save(golden / f"{spec_.name}.npy", array)
     if labels:
         (folder / "labels.txt").write_text("\n".join(labels) + "\n", encoding="utf-8")
-    (folder / "README.md").write_text(bundle_readme(spec, files), encoding="utf-8")
+    (folder / "README.md").write_text(bundle_readme(spec, files, preprocessing), encoding="utf-8")
     written = sorted(
         [
             *golden.iterdir(),

@@ -12,6 +12,9 @@ from importlib.metadata import PackageNotFoundError, distribution, distributions
 from pathlib import Path
 from typing import Literal
 
+from edgevit_runtimes import setup
+from edgevit_runtimes.errors import RuntimesError
+
 State = Literal["ok", "missing", "warning"]
 
 GB = 1_000_000_000
@@ -84,6 +87,7 @@ def examine() -> tuple[Finding, ...]:
         check_disk("disk here", Path.cwd),
         check_disk("disk for temporary files", lambda: Path(tempfile.gettempdir())),
         *(check_tool(*tool, shutil.which(tool[0])) for tool in TOOLS),
+        check_tflite(),
         check_telemetry(installed, os.environ),
     )
 
@@ -181,6 +185,27 @@ def check_tool(name: str, purpose: str, package: str, path: str | None) -> Findi
         fix = f"Debian: apt-get install {package}"
         return Finding(name, "missing", f"not on PATH; needed only for {purpose}", fix)
     return Finding(name, "ok", f"{path}, for {purpose}")
+
+
+def check_tflite() -> Finding:
+    """The side environment of the classic tflite-runtime, which is optional."""
+    name = f"tflite-runtime {setup.VERSION}"
+    try:
+        place = setup.tflite_home()
+    except RuntimesError as error:
+        return Finding(name, "warning", error.message.rstrip("."), error.next)
+    match setup.look(place):
+        case "present":
+            return Finding(name, "ok", f"{place}, for trying .tflite files as old boards do")
+        case "broken":
+            again = f"{setup.COMMAND} --force"
+            return Finding(name, "warning", f"{place} does not work any more", again)
+        case "foreign":
+            return Finding(
+                name, "warning", f"{place} holds other files", f"{setup.HOME}=DIR {setup.COMMAND}"
+            )
+    detail = "not set up; needed only for trying .tflite files as old boards do"
+    return Finding(name, "missing", detail, setup.COMMAND)
 
 
 def check_telemetry(installed: Mapping[str, str], environment: Mapping[str, str]) -> Finding:

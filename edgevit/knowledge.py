@@ -2,7 +2,8 @@
 
 from edgevit.models.zoo import MODELS, model_card
 from edgevit.spec import AVAILABLE
-from edgevit.weights import demo_weights
+from edgevit.tasks.recipes import RECIPES
+from edgevit.weights import demo_weights, score_text
 from edgevit_export.formats import FORMATS
 
 
@@ -21,6 +22,7 @@ def model_facts(name: str) -> dict[str, object]:
         "params": card.params,
         "gmacs": card.gmacs,
         "license": card.license,
+        "preprocessing": {card.recipe: [RECIPES[card.recipe].source]},
         "published": [
             {"metric": p.metric, "value": p.value, "source": p.source} for p in card.published
         ],
@@ -47,7 +49,7 @@ def model_rows(part: str, task: str | None) -> list[list[str]]:
                 f"{card.params / 1e6:.2f} M",
                 f"{card.gmacs:.3f}",
                 f"{best.value} {best.metric}" if best else "-",
-                f"mIoU {demo.card['miou']:.3f} on drawn scenes" if demo else "-",
+                f"{score_text(demo.card)} on drawn scenes" if demo else "-",
             ]
         )
     return rows
@@ -74,7 +76,7 @@ def _texts(name: str, value: object) -> list[str]:
             return [f"{p['value']} {p['metric']} ({p['source']})" for p in value] or ["-"]
         case "demo_weights", dict():
             return [
-                f"mIoU {value['miou']:.3f} on held-out drawn scenes: {value['data']}",
+                f"{score_text(value)} on held-out drawn scenes: {value['data']}",
                 f"classes: {', '.join(value['labels'])}",
                 f"made by {value['made_by']}",
             ]

@@ -9,7 +9,8 @@ from typing import Any
 
 from edgevit.errors import BundleError, CheckFailed
 from edgevit.parity import Verification
-from edgevit.tasks.segmentation import Preprocessing
+from edgevit.tasks.preprocessing import Preprocessing
+from edgevit.tasks.recipes import misfit
 from edgevit_export.artifact import TensorSpec
 from edgevit_export.formats import FORMATS
 
@@ -77,7 +78,7 @@ class Manifest:
     target: str
     precision: str
     output: str
-    input_size: tuple[int, int]
+    input_size: tuple[int, ...]  # height and width, frames before them for video
     options: tuple[tuple[str, str], ...]
     weights: Weights
     preprocessing: Preprocessing
@@ -161,14 +162,18 @@ def _manifest(content: dict[str, Any]) -> Manifest:
         raise ValueError("no files")
     if len(given["labels"]) > MAX_LABELS:
         raise ValueError("too many labels")
-    height, width = given["input_size"]
+    input_size = tuple(_count(side) for side in given["input_size"])
     preprocessing = Preprocessing.from_json(given["preprocessing"])
-    if preprocessing.size != (height, width):
-        raise ValueError(f"input_size {height}x{width} is not that of the preprocessing")
+    if preprocessing.input_size != input_size:
+        shown = "x".join(map(str, input_size[:4]))
+        raise ValueError(f"input_size {shown} is not that of the preprocessing")
+    unfit = misfit(_text(given["task"]), preprocessing)
+    if unfit is not None:
+        raise ValueError(unfit)
     return Manifest(
         **{name: _text(given[name]) for name in ("edgevit", "model", "task", "target")},
         **{name: _text(given[name]) for name in ("precision", "output", "accuracy")},
-        input_size=(_count(height), _count(width)),
+        input_size=input_size,
         options=tuple((_text(k), _text(v)) for k, v in given["options"].items()),
         weights=Weights(**{k: _text(v) for k, v in given["weights"].items()}),
         preprocessing=preprocessing,

@@ -28,14 +28,18 @@ def bench_bundle(
     max_secs: float = 30.0,
     repeat: int = 3,
     progress: Callable[[str, int, int], None] | None = None,
+    engine: str | None = None,
 ) -> BenchResult:
     """Time each file of a bundle, or those of `formats`, on its golden input.
 
-    Files that this machine cannot run (Core ML off macOS) are left out unless they are asked for,
+    `engine` names the runtime to time them in, and narrows them to those that it opens. Files that
+    this machine cannot run (Core ML off macOS) are left out unless they are asked for,
     or are all that there is. Raises what `Bundle.checked` and `edgevit_runtimes.bench.bench` raise.
     """
     bundle = open_bundle(path)
-    files = [bundle.entry(name) for name in formats] or _runnable(bundle.manifest.files)
+    files = bundle.entries(formats, engine)
+    if not formats and engine is None:
+        files = _runnable(files)
     picture = bundle.golden("input")
     return bench(
         [bundle.checked(file) for file in files],
@@ -49,6 +53,7 @@ def bench_bundle(
         repeat=repeat,
         device=device,
         progress=progress,
+        engine=engine,
     )
 
 

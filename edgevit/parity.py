@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from edgevit.errors import CheckFailed, UsageError
 from edgevit.ports import from_file, to_file
 from edgevit_export.artifact import Artifact, TensorSpec, content_sha256
-from edgevit_runtimes.engines import engine_of, open_session, versions
+from edgevit_runtimes.engines import chosen, open_session, versions
 from edgevit_runtimes.errors import DeviceFailed
 
 Array = NDArray[np.generic]
@@ -103,20 +103,25 @@ def agreement(got: Array, want: Array) -> float:
     return float((got == want).mean())
 
 
-def check_parity(artifact: Artifact, cases: Sequence[Case], bounds: Bounds) -> Verification:
+def check_parity(
+    artifact: Artifact, cases: Sequence[Case], bounds: Bounds, engine: str | None = None
+) -> Verification:
     """Reopen a file from the disk, check its hash, run every case and compare.
 
     Raises `CheckFailed` where a hash, an output's count or shape, or a bound does not hold. A
-    runtime that this machine cannot have gives `not verified` with the reason.
+    runtime that this machine cannot have gives `not verified` with the reason; where `engine` names
+    a runtime other than the file's own, that raises too.
     """
     if content_sha256(artifact.path) != artifact.sha256:
         raise CheckFailed(
             f"{artifact.path.name} changed on the disk since it was written.", next="export again"
         )
-    engine = engine_of(artifact.path)
+    entry = chosen(artifact.path, engine)
     try:
-        session = open_session(artifact.path)
+        session = open_session(artifact.path, engine)
     except DeviceFailed as error:
+        if engine is not None:
+            raise
         return Verification("not verified", error.message.rstrip("."))
     worst: list[tuple[float, float, float, float]] = []
     with session:
@@ -146,7 +151,7 @@ def check_parity(artifact: Artifact, cases: Sequence[Case], bounds: Bounds) -> V
         cosine=min(row[2] for row in worst),
         agreement=min(row[3] for row in worst) if bounds.agreement is not None else None,
         cases=len(cases),
-        runtime=tuple(versions(engine).items()),
+        runtime=tuple(versions(entry).items()),
     )
     _hold(artifact.path.name, found, bounds)
     return found

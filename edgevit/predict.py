@@ -1,9 +1,10 @@
-"""Photos through one file of a bundle: preprocess, run, decode, as the manifest says."""
+"""Photos and clips through one file of a bundle: preprocess, run, decode, by the manifest."""
 
 import contextlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,90 +13,272 @@ from edgevit.bundle import Bundle
 from edgevit.errors import CheckFailed, UsageError
 from edgevit.manifest import FileEntry
 from edgevit.ports import from_file, to_file
+from edgevit.tasks.classification import Guess, top_guesses
+from edgevit.tasks.draw_pose import THRESHOLD
+from edgevit.tasks.features import feature_map
+from edgevit.tasks.keypoints import skeleton_with
 from edgevit.tasks.mask import Labels, exact_mask
 from edgevit.tasks.pictures import open_picture
-from edgevit.tasks.segmentation import class_shares, official_resize, preprocess, restore_mask
+from edgevit.tasks.pose import average_mirrored, decode, mirror
+from edgevit.tasks.preprocessing import Box, preprocess, preprocess_clip, visible
+from edgevit.tasks.resize import FloatArray, Picture
+from edgevit.tasks.results import (
+    Classification,
+    Features,
+    PoseEstimate,
+    Result,
+    Segmentation,
+    VideoClassification,
+)
+from edgevit.tasks.segmentation import class_shares, official_resize, restore_mask
+from edgevit.tasks.video import RATE, Clip, open_clip, sample_indices
 from edgevit_runtimes.engines import open_session
 from edgevit_runtimes.session import Session
 
-Picture = NDArray[np.uint8]
+Source = Path | str | Picture | Sequence[Picture]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Prediction:
-    """What the network sees in one photo."""
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How a prediction is made, where a task leaves a choice; None and False: as is usual."""
 
-    photo: Picture  # RGB [H, W, 3]
-    mask: Labels  # [H, W], class index, at the photo's size
-    network_mask: Labels  # at the network's input size, the exact mask
-    shares: dict[str, float]  # class name -> share of the photo's pixels
+    official_resize: bool = False  # segmentation: mmseg's two resizes of the logits
+    top: int | None = None  # classification, video: how many classes are told, 5
+    stride: int | None = None  # video: pictures from one frame to the next, 0 for all of it
+    flip_test: bool = False  # pose: the mean with the mirrored picture's heatmaps
+    threshold: float | None = None  # pose: of a keypoint's score, to be drawn, 0.3
+    boxes: bool = False  # pose: boxes are given beside the picture
+
+
+# Which of `Settings` a task knows.
+SETTINGS_OF: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "segmentation": ("official_resize",),
+        "classification": ("top",),
+        "video": ("top", "stride"),
+        "pose": ("flip_test", "threshold", "boxes"),
+        "features": (),
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Predictor:
-    """One opened file of a segmentation bundle."""
+    """One opened file of a bundle."""
 
     bundle: Bundle
     file: FileEntry
     session: Session
-    official_resize: bool
+    settings: Settings = Settings()
 
-    def predict(self, image: Path | str | Picture) -> Prediction:
-        """Segment one photo: a path, or RGB uint8 [H, W, 3]; raises `PictureError`."""
-        photo = image if isinstance(image, np.ndarray) else open_picture(Path(image))
-        manifest = self.bundle.manifest
-        prepared = preprocess(photo, manifest.preprocessing)
-        spec = self.file.inputs[0]
-        output = self.session.run(to_file(prepared.tensor, spec))[0]
-        array = from_file(output, self.file.outputs[0])[0]
-        if np.issubdtype(array.dtype, np.integer):
-            network_mask = self._labels(array)
-        else:
-            if not np.isfinite(array).all():
-                raise CheckFailed(
-                    f"{self.file.path} returned values that are not finite.",
-                    next=f"edgevit verify {self.bundle.path}",
-                )
-            network_mask = exact_mask(array, manifest.input_size)
-        if self.official_resize:
-            mask = official_resize(array, prepared)
-        else:
-            mask = restore_mask(network_mask, prepared)
-        return Prediction(photo, mask, network_mask, class_shares(mask, manifest.labels))
+    def predict(self, source: Source, boxes: Sequence[Box] | None = None) -> Result:
+        """What the network sees in one photo: a path, or RGB uint8 [H, W, 3].
 
-    def _labels(self, array: NDArray[np.generic]) -> Labels:
-        """The label map a file returned, in the type that `exact_mask` gives."""
-        count = len(self.bundle.manifest.labels)
-        if array.min() < 0 or array.max() >= count:
-            raise CheckFailed(
-                f"{self.file.path} returned labels outside its {count} classes.",
-                next=f"edgevit verify {self.bundle.path}",
-            )
-        return array.astype(np.uint8 if count <= 256 else np.uint16)
+        Of a video it sees a clip: a folder of frames, a video file, or the frames themselves, of
+        which as many are taken as the network wants. boxes: for pose, x, y, width and height in px
+        of each person; without them the whole photo is one.
+        Raises `PictureError`, `UsageError`, and `CheckFailed` on an output that means nothing.
+        """
+        task = self.bundle.manifest.task
+        if boxes is not None and task != "pose":
+            raise _refused("boxes", self.bundle)
+        return PREDICT[task](self, source, boxes)
+
+    def outputs(self, tensor: FloatArray) -> list[NDArray[np.generic]]:
+        """Run the file on a network's input [1, 3, ...]; its outputs as NCHW, all finite.
+
+        Raises `CheckFailed` where one is not.
+        """
+        found = self.session.run(to_file(tensor, self.file.inputs[0]))
+        arrays = [from_file(a, s) for a, s in zip(found, self.file.outputs, strict=True)]
+        for array in arrays:
+            if not np.issubdtype(array.dtype, np.integer) and not np.isfinite(array).all():
+                raise self.broken("values that are not finite")
+        return arrays
+
+    def broken(self, what: str) -> CheckFailed:
+        """The file returned something that its bundle does not allow."""
+        return CheckFailed(
+            f"{self.file.path} returned {what}.", next=f"edgevit verify {self.bundle.path}"
+        )
+
+
+def _segment(predictor: Predictor, source: Source, _: Sequence[Box] | None) -> Segmentation:
+    photo = _photo(predictor, source)
+    manifest = predictor.bundle.manifest
+    prepared = preprocess(photo, manifest.preprocessing)
+    array = predictor.outputs(prepared.tensor)[0]
+    if np.issubdtype(array.dtype, np.integer):
+        network_mask = _labels(predictor, array[0])
+    else:
+        network_mask = exact_mask(_floats(array[0]), manifest.preprocessing.size)
+    if predictor.settings.official_resize:
+        mask = official_resize(_floats(array[0]), prepared)
+    else:
+        mask = restore_mask(network_mask, prepared)
+    shares = class_shares(mask, manifest.labels)
+    return Segmentation(photo, mask, network_mask, shares, manifest.labels)
+
+
+def _labels(predictor: Predictor, array: NDArray[np.generic]) -> Labels:
+    """The label map a file returned, in the type that `exact_mask` gives."""
+    count = len(predictor.bundle.manifest.labels)
+    if array.min() < 0 or array.max() >= count:
+        raise predictor.broken(f"labels outside its {count} classes")
+    return array.astype(np.uint8 if count <= 256 else np.uint16)
+
+
+def _classify(predictor: Predictor, source: Source, _: Sequence[Box] | None) -> Classification:
+    photo = _photo(predictor, source)
+    prepared = preprocess(photo, predictor.bundle.manifest.preprocessing)
+    guesses, logits = _guesses(predictor, prepared.tensor)
+    return Classification(photo, guesses, logits)
+
+
+def _watch(predictor: Predictor, source: Source, _: Sequence[Box] | None) -> VideoClassification:
+    spec = predictor.bundle.manifest.preprocessing
+    stride = predictor.settings.stride
+    clip = _clip(source, spec.frames, spec.stride if stride is None else stride)
+    guesses, logits = _guesses(predictor, preprocess_clip(clip.pictures, spec).tensor)
+    return VideoClassification(clip, guesses, logits)
+
+
+def _guesses(predictor: Predictor, tensor: FloatArray) -> tuple[tuple[Guess, ...], FloatArray]:
+    names = predictor.bundle.manifest.labels
+    logits = _floats(predictor.outputs(tensor)[0])
+    if logits.shape != (1, len(names)):
+        raise predictor.broken(f"logits of shape {logits.shape} for {len(names)} classes")
+    top = predictor.settings.top
+    return top_guesses(logits, names, 5 if top is None else top), logits[0]
+
+
+def _find_poses(predictor: Predictor, source: Source, boxes: Sequence[Box] | None) -> PoseEstimate:
+    photo = _photo(predictor, source)
+    manifest, settings = predictor.bundle.manifest, predictor.settings
+    skeleton = skeleton_with(manifest.labels)
+    if settings.flip_test and not skeleton.pairs:
+        raise UsageError(
+            "The flip test needs to know which keypoints are left and right, which is not known of"
+            f" the {len(skeleton.names)} keypoints of this bundle.",
+            next="leave --flip-test out",
+        )
+    height, width = photo.shape[:2]
+    chosen = ((0.0, 0.0, float(width), float(height)),) if boxes is None else tuple(boxes)
+    poses = []
+    for box in chosen:
+        prepared = preprocess(photo, manifest.preprocessing, box)
+        heatmaps = _heatmaps(predictor, prepared.tensor, len(skeleton.names))
+        if settings.flip_test:
+            mirrored = _heatmaps(predictor, mirror(prepared.tensor), len(skeleton.names))
+            heatmaps = average_mirrored(heatmaps, mirrored, skeleton)
+        poses.append(decode(heatmaps, prepared))
+    threshold = THRESHOLD if settings.threshold is None else settings.threshold
+    return PoseEstimate(photo, chosen, tuple(poses), skeleton, threshold)
+
+
+def _heatmaps(predictor: Predictor, tensor: FloatArray, keypoints: int) -> FloatArray:
+    maps = _floats(predictor.outputs(tensor)[0])
+    if maps.ndim != 4 or maps.shape[:2] != (1, keypoints):
+        raise predictor.broken(f"heatmaps of shape {maps.shape} for {keypoints} keypoints")
+    return maps
+
+
+def _map_features(predictor: Predictor, source: Source, _: Sequence[Box] | None) -> Features:
+    spec = predictor.bundle.manifest.preprocessing
+    prepared = preprocess(_photo(predictor, source), spec)
+    found = predictor.outputs(prepared.tensor)
+    named = zip(predictor.file.outputs, found, strict=True)
+    maps = tuple(feature_map(s.name, _floats(a)) for s, a in named)
+    return Features(visible(prepared.tensor, spec), maps)
+
+
+PREDICT: Mapping[str, Callable[[Predictor, Source, Sequence[Box] | None], Result]] = (
+    MappingProxyType(
+        {
+            "segmentation": _segment,
+            "classification": _classify,
+            "video": _watch,
+            "pose": _find_poses,
+            "features": _map_features,
+        }
+    )
+)
 
 
 @contextlib.contextmanager
 def open_predictor(
     bundle: Bundle,
     format: str | None = None,  # noqa: A002 - the design's word
-    official: bool = False,
+    settings: Settings = Settings(),
     threads: int = 1,
 ) -> Iterator[Predictor]:
     """Check one file's hash and open it; raises `UsageError` where the bundle cannot do what is
     asked.
     """
+    check_settings(bundle, settings)
+    file = bundle.entry(format)
+    with open_session(bundle.checked(file), threads=threads) as session:
+        yield Predictor(bundle, file, session, settings)
+
+
+def check_settings(bundle: Bundle, settings: Settings) -> None:
+    """Raise `UsageError` on a setting that the bundle's task does not know, or out of bounds."""
     manifest = bundle.manifest
-    if manifest.task != "segmentation":
+    if manifest.task not in PREDICT:
         raise UsageError(
-            f"`run` draws segmentations; {manifest.model}'s task is {manifest.task},"
-            " which this version exports and verifies but does not draw.",
+            f"There is no task {manifest.task!r}; there are {', '.join(PREDICT)}.",
             next=f"edgevit verify {bundle.path}",
         )
-    if official and manifest.output == "mask":
+    usual = Settings()
+    for field in fields(Settings):
+        same = getattr(settings, field.name) == getattr(usual, field.name)
+        if not same and field.name not in SETTINGS_OF[manifest.task]:
+            raise _refused(field.name, bundle)
+    if settings.official_resize and manifest.output == "mask":
         raise UsageError(
             "--official-resize needs logits; this bundle's files return the mask.",
             next="edgevit export with --output logits",
         )
-    file = bundle.entry(format)
-    with open_session(bundle.checked(file), threads=threads) as session:
-        yield Predictor(bundle, file, session, official)
+    if settings.top is not None and settings.top < 1:
+        raise UsageError(f"--top takes a number of classes from 1, not {settings.top}.")
+    if settings.stride is not None and not 0 <= settings.stride <= 1024:
+        raise UsageError(f"--stride takes a number from 0 to 1024, not {settings.stride}.")
+    if settings.threshold is not None and not 0 <= settings.threshold <= 1:
+        raise UsageError(f"--threshold takes a score from 0 to 1, not {settings.threshold:g}.")
+
+
+def _refused(name: str, bundle: Bundle) -> UsageError:
+    tasks = [task for task, known in SETTINGS_OF.items() if name in known]
+    manifest = bundle.manifest
+    return UsageError(
+        f"--{name.replace('_', '-')} is for {' and '.join(tasks)}; {manifest.model}'s task is"
+        f" {manifest.task}.",
+        next=f"edgevit run {bundle.path} FILE",
+    )
+
+
+def _photo(predictor: Predictor, source: Source) -> Picture:
+    if isinstance(source, str | Path):
+        if Path(source).is_dir():
+            raise UsageError(
+                f"{source} is a folder, and {predictor.bundle.manifest.model} takes pictures.",
+                next=f"edgevit run {predictor.bundle.path} {source}/*.jpg",
+            )
+        return open_picture(Path(source))
+    if isinstance(source, np.ndarray):
+        return source
+    raise UsageError("This network takes one picture, not several: no clip.")
+
+
+def _clip(source: Source, frames: int, stride: int) -> Clip:
+    if isinstance(source, str | Path):
+        return open_clip(Path(source), frames, stride)
+    pictures = tuple(source)
+    if not pictures:
+        raise UsageError("A clip has at least one frame.")
+    indices = sample_indices(len(pictures), frames, stride, RATE)
+    return Clip(tuple(pictures[i] for i in indices), indices, len(pictures), "Frames as given.")
+
+
+def _floats(array: NDArray[np.generic]) -> FloatArray:
+    return np.asarray(array, np.float32)

@@ -29,12 +29,14 @@ class DeploySpec:
     runtimes: tuple[str, ...] = ()
     precision: str | None = None  # None: the target's own
     weights: Path | None = None
+    random_weights: bool = False  # of `seed`: for measuring speed where there is no checkpoint
     input_size: tuple[int, ...] | None = None
     num_classes: int | None = None
     options: tuple[tuple[str, object], ...] = ()
     labels: Path | None = None
     output: Literal["logits", "mask"] = "logits"
-    fit: Literal["stretch", "pad"] = "stretch"
+    preprocessing: str | None = None  # a recipe's name; None: the weights' own
+    fit: Literal["stretch", "pad"] | None = None  # None: the recipe's own
     reparameterize: bool = True
     verify: bool = True
     atol: float | None = None

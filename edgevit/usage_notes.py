@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 from edgevit.manifest import FileEntry
 from edgevit.spec import DeploySpec
+from edgevit.tasks.preprocessing import Preprocessing
+from edgevit_export.artifact import TensorSpec
 
 LOADING = {
     "onnx": """```python
@@ -23,7 +25,7 @@ import numpy
 from ai_edge_litert.interpreter import Interpreter
 interpreter = Interpreter("{path}")
 interpreter.allocate_tensors()
-picture = numpy.load("golden/input.npy").transpose(0, 2, 3, 1)  # NCHW to the file's NHWC
+picture = numpy.load("golden/input.npy"){turn}
 interpreter.set_tensor(interpreter.get_input_details()[0]["index"], picture)
 interpreter.invoke()
 output = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
@@ -36,7 +38,32 @@ Input `{input}`: an MLMultiArray of float32.""",
 }
 
 
-def bundle_readme(spec: DeploySpec, files: Sequence[FileEntry]) -> str:
+PREPARED = {
+    "stretch": "A picture is resized to the input's height and width.",
+    "pad": "A picture is resized, its proportions kept, and put at the top left of the input;"
+    " the rest is zero after normalization.",
+    "crop": "A picture is resized, its proportions kept, to cover the input's size divided by"
+    " `crop`, and its middle cut out.",
+    "box": "A person's box, widened or heightened to the input's proportions and enlarged by"
+    " `padding`, is warped to the input.",
+}
+GOLDEN = {
+    "pose": "one picture of a figure, whose box is all of it",
+    "video": "one picture with a clip's frames, one below the other",
+}
+OUTPUTS = {
+    "segmentation": "The output has a value a class at a coarse grid: resized to the picture"
+    " (bilinear, half-pixel centers), the largest is the class. As `mask` it is the class itself.",
+    "classification": "The output has a value a class, before softmax; `labels.txt` names them.",
+    "video": "The output has a value a class, before softmax; `labels.txt` names them.",
+    "pose": "The output has a heatmap a keypoint; `labels.txt` names them.",
+    "features": "Each output is a map of features, [1, channels, height, width].",
+}
+
+
+def bundle_readme(
+    spec: DeploySpec, files: Sequence[FileEntry], preprocessing: Preprocessing
+) -> str:
     """Markdown for the people who get the bundle."""
     lines = [
         f"# {spec.model}",
@@ -44,8 +71,13 @@ def bundle_readme(spec: DeploySpec, files: Sequence[FileEntry]) -> str:
         f"Written by edgevit for {spec.target}. `manifest.json` has every number;"
         " `edgevit verify .` checks all of it.",
         "",
-        "The input is RGB, float32, `(value - mean) / std` on 0..255 with the manifest's numbers."
-        " `golden/` holds one picture, its input and the training-time network's outputs (NCHW).",
+        f"{PREPARED[preprocessing.fit]} Then it is RGB, float32, `(value - mean) / std` on 0..255"
+        " with the manifest's numbers.",
+        "",
+        f"`golden/` holds {GOLDEN.get(spec.card.task, 'one picture')}, the input made of it"
+        " and the training-time network's outputs (NCHW).",
+        "",
+        OUTPUTS[spec.card.task],
         "",
     ]
     for file in files:
@@ -62,7 +94,14 @@ def bundle_readme(spec: DeploySpec, files: Sequence[FileEntry]) -> str:
             "",
             f"Input `{first.name}` {shape} ({first.layout}, {first.dtype}). State: {known}.",
             "",
-            LOADING[file.format].format(path=file.path, input=first.name),
+            LOADING[file.format].format(path=file.path, input=first.name, turn=_turn(first)),
             "",
         ]
     return "\n".join(lines)
+
+
+def _turn(spec: TensorSpec) -> str:
+    """What brings a stored input, NCHW, to a file's layout, as Python."""
+    if spec.layout == "NHWC" and len(spec.shape) == 4:
+        return ".transpose(0, 2, 3, 1)  # NCHW to the file's NHWC"
+    return ""

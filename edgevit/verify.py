@@ -13,15 +13,18 @@ def verify_bundle(
     atol: float | None = None,
     min_cosine: float | None = None,
     report: Callable[[str, Verification], None] = lambda *_: None,
+    engine: str | None = None,
 ) -> dict[str, Verification]:
     """Check the bundle's files and run them again on its golden input; returns what was found, by
     path.
 
-    Raises `BundleError` and `CheckFailed` as `Bundle.check` and `check_parity` do.
+    `engine` names the runtime to run them in, and narrows them to those that it opens. Raises
+    `BundleError`, `UsageError` and `CheckFailed` as `Bundle.check`, `Bundle.entries` and
+    `check_parity` do.
     """
     bundle.check()
     manifest = bundle.manifest
-    files = [bundle.entry(name) for name in formats] or list(manifest.files)
+    files = bundle.entries(formats, engine)
     bounds = Bounds.of(manifest.precision, manifest.task == "segmentation", atol, min_cosine)
     found = {}
     for file in files:
@@ -37,6 +40,6 @@ def verify_bundle(
             outputs=file.outputs,
             tools={},
         )
-        found[file.path] = check_parity(artifact, [case], bounds)
+        found[file.path] = check_parity(artifact, [case], bounds, engine)
         report(file.path, found[file.path])
     return found

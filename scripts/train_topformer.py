@@ -26,6 +26,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from edgevit.data import scenes
 from edgevit.models import topformer
+from edgevit.models.zoo import model_card
 
 MEAN = torch.tensor([123.675, 116.28, 103.53]).view(1, 3, 1, 1)
 STD = torch.tensor([58.395, 57.12, 57.375]).view(1, 3, 1, 1)
@@ -113,7 +114,7 @@ def train(out: Path, stages: tuple[Stage, ...], threads: int) -> nn.Module:
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     config = replace(topformer.CONFIGS["t"], num_classes=len(scenes.CLASSES))
-    model = topformer.build("segmentation", config, all_outputs=False)
+    model = topformer.build(model_card("topformer-t"), config, all_outputs=False)
     model = model.to(memory_format=torch.channels_last)
     average = copy.deepcopy(model)
     head = list(model.get_submodule("decode_head").parameters())

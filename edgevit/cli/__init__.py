@@ -16,7 +16,8 @@ STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 UNTOUCHED = (signal.SIG_DFL, signal.default_int_handler)
 PATIENCE_SECS = 3.0
 SIZE = "--input-size"
-PAIR = re.compile(r"-?\d+[xX]-?\d+")
+TIMES = re.compile(r"-?\d+([xX]-?\d+)+")
+WHOLE = re.compile(r"-?\d+")
 OPTION = re.compile(r"-\D")  # and no negative number
 
 
@@ -49,8 +50,8 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def joined_sizes(words: list[str]) -> list[str]:
-    """`--input-size H W` as one word, `H W`: an option that takes two words could not be given as
-    `HxW` too.
+    """`--input-size H W` as one word, `H W`, and `T H W` too: an option that takes two words could
+    not be given as `HxW`.
     """
     joined: list[str] = []
     rest = list(words)
@@ -59,8 +60,10 @@ def joined_sizes(words: list[str]) -> list[str]:
         name, equals, value = word.partition("=")
         if name == SIZE and (equals or rest):
             size = value if equals else rest.pop(0)
-            if not PAIR.fullmatch(size) and rest and not OPTION.match(rest[0]):
+            if not TIMES.fullmatch(size) and rest and not OPTION.match(rest[0]):
                 size = f"{size} {rest.pop(0)}"
+                if rest and WHOLE.fullmatch(rest[0]):
+                    size = f"{size} {rest.pop(0)}"
             joined.append(f"{SIZE}={size}")
         else:
             joined.append(word)

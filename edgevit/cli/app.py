@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from edgevit import __version__
-from edgevit.cli import bench, bundles, deploying, knowing
+from edgevit.cli import bench, bundles, deploying, device, knowing
 
 app = typer.Typer(
     help="Take a vision transformer from a training checkpoint to a verified file for a phone.",
@@ -14,7 +14,7 @@ app = typer.Typer(
 Start here:
   edgevit list
   edgevit export topformer-t --target android-arm64 -o out
-  edgevit run out PHOTO.jpg -o segmented""",
+  edgevit run out PHOTO.jpg -o results""",
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -56,6 +56,7 @@ app.command("inspect", short_help="What is in an exported file.", epilog=knowing
 app.command("doctor", short_help="What this machine has and lacks.", epilog=knowing.DOCTOR)(
     knowing.doctor
 )
+app.add_typer(device.app, name="device", short_help="What measuring and trying elsewhere needs.")
 
 
 def invoke(words: list[str]) -> int:

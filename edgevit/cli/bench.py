@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from edgevit.cli.console import Terminal, print_json, print_table
-from edgevit.cli.options import BundlePath, Json, Quiet, Runtimes, numbers, words
+from edgevit.cli.options import BundlePath, Engine, Json, Quiet, Runtimes, numbers, words
 
 EXAMPLES = """\b
 Examples:
@@ -21,6 +21,7 @@ def bench(
         str, typer.Option(metavar="DEVICE", help="Where to measure; this version: local.")
     ] = "local",
     runtime: Runtimes = None,
+    engine: Engine = None,
     threads: Annotated[
         str, typer.Option(metavar="NUMBERS", help="Thread counts, comma-separated.")
     ] = "1",
@@ -69,6 +70,7 @@ def bench(
             max_secs=max_secs,
             repeat=repeat,
             progress=terminal.counting,
+            engine=engine,
         )
         terminal.stop()
         if output is not None:
@@ -86,4 +88,4 @@ def bench(
         if output is None and not as_json:
             terminal.next(f"edgevit bench {quoted} -o result.json")
         else:
-            terminal.next(f"edgevit run {quoted} PHOTO.jpg -o segmented")
+            terminal.next(f"edgevit run {quoted} PHOTO.jpg -o results")

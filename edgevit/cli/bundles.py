@@ -7,22 +7,25 @@ from typing import Annotated
 import typer
 
 from edgevit.cli.console import Terminal, print_json, print_table
-from edgevit.cli.options import Atol, BundlePath, Json, MinCosine, Quiet, Runtimes, words
+from edgevit.cli.options import Atol, BundlePath, Engine, Json, MinCosine, Quiet, Runtimes, words
 
 VERIFY = """\b
 Examples:
   edgevit verify out
-  edgevit verify out -r onnx --json"""
+  edgevit verify out -r onnx --json
+  edgevit verify out --engine tflite"""
 
 RUN = """\b
 Examples:
   edgevit run out PHOTO.jpg
-  edgevit run out photos/*.jpg -o segmented -r litert"""
+  edgevit run out photos/*.jpg -o seen -r litert
+  edgevit run out video.mp4 --top 3"""
 
 
 def verify(
     bundle: BundlePath,
     runtime: Runtimes = None,
+    engine: Engine = None,
     atol: Atol = None,
     min_cosine: MinCosine = None,
     as_json: Json = False,
@@ -38,7 +41,9 @@ def verify(
 
     with Terminal(quiet) as terminal:
         terminal.working(f"verify {bundle}")
-        found = verify_bundle(open_bundle(bundle), words(runtime, "--runtime"), atol, min_cosine)
+        found = verify_bundle(
+            open_bundle(bundle), words(runtime, "--runtime"), atol, min_cosine, engine=engine
+        )
         terminal.stop()
         if as_json:
             print_json({path: verification_summary(value) for path, value in found.items()})
@@ -56,22 +61,49 @@ def verify(
 
 def run(
     bundle: BundlePath,
-    pictures: Annotated[list[Path], typer.Argument(metavar="PICTURE", help="Photos.")],
+    files: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILE", help="Photos; for video, folders of frames or videos."),
+    ],
     output_dir: Annotated[
         Path,
-        typer.Option("-o", "--output-dir", metavar="DIR", help="Where overlays and JSON go."),
-    ] = Path("segmented"),
+        typer.Option("-o", "--output-dir", metavar="DIR", help="Where pictures and JSON go."),
+    ] = Path("results"),
     runtime: Annotated[
         str | None,
         typer.Option(
             "-r", "--runtime", metavar="NAME", help="Which file; else the first that runs here."
         ),
     ] = None,
+    top: Annotated[
+        int | None,
+        typer.Option(metavar="NUMBER", help="Classification, video: how many classes; else 5."),
+    ] = None,
+    stride: Annotated[
+        int | None,
+        typer.Option(
+            metavar="NUMBER",
+            help="Video: pictures from frame to frame, 0 for all of it; else the network's own.",
+        ),
+    ] = None,
+    boxes: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Pose: JSON, [x, y, width, height] of each person by picture."
+        ),
+    ] = None,
+    flip_test: Annotated[
+        bool, typer.Option("--flip-test", help="Pose: the mean with the mirrored picture.")
+    ] = False,
+    threshold: Annotated[
+        float | None,
+        typer.Option(metavar="NUMBER", help="Pose: score of a keypoint to be drawn; else 0.3."),
+    ] = None,
     official_resize: Annotated[
         bool,
         typer.Option(
             "--official-resize",
-            help="Resize the logits twice, as mmseg does, instead of the mask.",
+            help="Segmentation: resize the logits twice, as mmseg does, instead of the mask.",
         ),
     ] = False,
     threads: Annotated[
@@ -80,20 +112,29 @@ def run(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Segment photos: an overlay with a legend, the label mask, and class shares as JSON.
+    """Run photos or videos through a bundle and show what the network sees.
 
-    Writes NAME.overlay.png, NAME.mask.png (one class index a pixel) and NAME.json for each photo.
+    Writes NAME.json for each file, and with it NAME.overlay.png and NAME.mask.png (segmentation),
+    NAME.classes.png (classification), NAME.clip.png (video), NAME.pose.png or NAME.features.png.
     """
-    from edgevit.segment import segment_pictures
+    from edgevit.predict import Settings
+    from edgevit.run import run_files
 
+    settings = Settings(
+        official_resize=official_resize,
+        top=top,
+        stride=stride,
+        flip_test=flip_test,
+        threshold=threshold,
+    )
     with Terminal(quiet) as terminal:
         terminal.working(f"open {bundle}")
-        written = segment_pictures(
-            bundle, pictures, output_dir, runtime, official_resize, threads, terminal.done
+        written = run_files(
+            bundle, files, output_dir, runtime, settings, threads, boxes, terminal.done
         )
         if as_json:
-            print_json([item.as_json() for item in written])
+            print_json([item.to_json() for item in written])
         else:
-            rows = [[str(item.overlay), item.top] for item in written]
-            print_table(("overlay", "largest classes"), rows)
+            rows = [[str(next(iter(i.drawings.values()))), i.headline] for i in written]
+            print_table(("picture", "what it shows"), rows)
         terminal.next(f"edgevit bench {shlex.quote(str(bundle))}")

@@ -3,7 +3,7 @@
 import shlex
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
@@ -32,6 +32,10 @@ def export(
             help="Your checkpoint; without it, our demo weights.",
         ),
     ] = None,
+    random_weights: Annotated[
+        bool,
+        typer.Option("--random-weights", help="Seeded random weights: for measuring speed alone."),
+    ] = False,
     target: Annotated[
         str,
         typer.Option(
@@ -50,7 +54,9 @@ def export(
     input_size: Annotated[
         list[str] | None,
         typer.Option(
-            "--input-size", metavar="H W", help="In pixels; may be repeated. Else the model's own."
+            "--input-size",
+            metavar="H W",
+            help="In pixels (video: frames H W); may be repeated. Else the model's own.",
         ),
     ] = None,
     precision: Annotated[
@@ -66,9 +72,14 @@ def export(
     output: Annotated[
         str, typer.Option(metavar="KIND", help="logits, or mask (upsample and argmax inside).")
     ] = "logits",
+    preprocessing: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="How pictures are prepared; else as for the weights."),
+    ] = None,
     fit: Annotated[
-        str, typer.Option(metavar="KIND", help="How photos meet the size: stretch or pad.")
-    ] = "stretch",
+        str | None,
+        typer.Option(metavar="KIND", help="How photos meet the size: stretch or pad."),
+    ] = None,
     labels: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Class names, one a line.")
     ] = None,
@@ -114,7 +125,7 @@ def export(
 
     if output not in OUTPUTS:
         raise UsageError(f"--output takes {' or '.join(OUTPUTS)}, not {output!r}.")
-    if fit not in FITS:
+    if fit is not None and fit not in FITS:
         raise UsageError(f"--fit takes {' or '.join(FITS)}, not {fit!r}.")
     base = DeploySpec(
         model=model,
@@ -122,11 +133,13 @@ def export(
         target=target,
         runtimes=words(runtime, "--runtime"),
         weights=weights,
+        random_weights=random_weights,
         num_classes=num_classes,
         options=options(option),
         labels=labels,
         output="mask" if output == "mask" else "logits",
-        fit="pad" if fit == "pad" else "stretch",
+        preprocessing=preprocessing,
+        fit=cast('Literal["stretch", "pad"] | None', fit),
         reparameterize=not no_reparameterize,
         verify=not no_verify,
         atol=atol,
@@ -161,7 +174,7 @@ def export(
 
 def _spread(
     base: "DeploySpec",
-    sizes: tuple[tuple[int, int] | None, ...],
+    sizes: tuple[tuple[int, ...] | None, ...],
     precisions: tuple[str | None, ...],
 ) -> "list[DeploySpec]":
     """One spec a bundle; several lie beside each other below the output directory."""
@@ -186,10 +199,9 @@ def _next(bundle: "Bundle") -> str:
     """What to do with a fresh bundle: look at what it does where something of it runs here."""
     place = shlex.quote(str(bundle.path))
     file = bundle.entry()
-    if file.verification.status == "executed" and bundle.manifest.task == "segmentation":
-        return f"edgevit run {place} PHOTO.jpg -o segmented"
     if file.verification.status == "executed":
-        return f"edgevit verify {place}"
+        source = "VIDEO.mp4" if bundle.manifest.task == "video" else "PHOTO.jpg"
+        return f"edgevit run {place} {source} -o results"
     return f"edgevit inspect {shlex.quote(str(bundle.path / file.path))}"
 
 
@@ -201,7 +213,7 @@ def _print_plan(specs: "list[DeploySpec]", as_json: bool) -> None:
             "input_size": list(spec.input_size or spec.card.input_size),
             "precision": spec.resolved_precision,
             "formats": list(spec.formats),
-            "weights": str(spec.weights or "demo weights"),
+            "weights": "random" if spec.random_weights else str(spec.weights or "demo weights"),
         }
         for spec in specs
     ]

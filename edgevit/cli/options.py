@@ -28,6 +28,13 @@ Runtimes = Annotated[
         help="Only these, comma-separated: onnx, executorch, litert, coreml.",
     ),
 ]
+Engine = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Open the files with this runtime; `tflite` is the classic one, for .tflite files.",
+    ),
+]
 BundlePath = Annotated[
     Path, typer.Argument(metavar="BUNDLE", help="A directory that `edgevit export` wrote.")
 ]
@@ -53,17 +60,20 @@ def numbers(text: str, option: str) -> tuple[int, ...]:
     return tuple(int(word) for word in found)
 
 
-def sizes(texts: list[str] | None) -> tuple[tuple[int, int] | None, ...]:
-    """Each `H W` or `HxW`; raises `UsageError`. None asked for: the model's own size."""
-    parsed: list[tuple[int, int] | None] = []
+def sizes(texts: list[str] | None) -> tuple[tuple[int, ...] | None, ...]:
+    """Each `H W` or `HxW`, for video `T H W`; raises `UsageError`. None asked for: the model's own
+    size.
+    """
+    parsed: list[tuple[int, ...] | None] = []
     for text in texts or []:
         sides = re.split(r"[xX ]", text)
-        if len(sides) != 2 or not all(WHOLE.fullmatch(side) for side in sides):
+        if len(sides) not in (2, 3) or not all(WHOLE.fullmatch(side) for side in sides):
             raise UsageError(
-                f"--input-size takes a height and a width in pixels, not {text!r}.",
+                "--input-size takes a height and a width in pixels (for video the frames before"
+                f" them), not {text!r}.",
                 next="--input-size 448 448",
             )
-        parsed.append((int(sides[0]), int(sides[1])))
+        parsed.append(tuple(int(side) for side in sides))
     return tuple(parsed) or (None,)
 
 

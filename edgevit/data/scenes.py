@@ -44,11 +44,12 @@ MOTIONS: tuple[str, ...] = (
 
 # Who may look at which seeds. Ranges never overlap; clips draw from a stream of their own.
 TRAIN_SEEDS = range(0, 1_000_000)  # training, of every task
-HELD_OUT_SEEDS = range(1_000_000, 1_000_200)  # segmentation, the numbers on the card
+HELD_OUT_SEEDS = range(1_000_000, 1_000_200)  # segmentation, the numbers on topformer-t's card
 CALIBRATION_SEEDS = range(1_100_000, 1_100_512)  # quantization
-CLASSIFICATION_SEEDS = range(1_200_000, 1_201_000)  # held out for the classification label
-POSE_SEEDS = range(1_300_000, 1_300_500)  # held out for boxes and keypoints
-VIDEO_SEEDS = range(1_400_000, 1_400_500)  # held out for clips
+CLASSIFICATION_SEEDS = range(1_200_000, 1_202_000)  # held out for the classification label
+POSE_SEEDS = range(1_300_000, 1_300_600)  # held out for boxes and keypoints: 592 figures
+VIDEO_SEEDS = range(1_400_000, 1_402_000)  # held out for clips
+SEGMENTATION_SEEDS = range(1_500_000, 1_500_500)  # segmentation by the micro network
 
 Bytes: TypeAlias = NDArray[np.uint8]
 Floats: TypeAlias = NDArray[np.float32]

@@ -27,4 +27,5 @@ class ModelCard:
     params: int
     gmacs: float
     license: str
+    recipe: str  # of tasks/recipes.py: how pictures were prepared for the official weights
     published: tuple[Published, ...] = ()

@@ -28,10 +28,16 @@ class Network(nn.Module):
 
     input_shape: tuple[int, ...] = ()
     output_names: tuple[str, ...] = ()
+    recipe: str = ""  # of tasks/recipes.py: how its weights want their pictures
     untrained: tuple[str, ...] = ()  # parts that a partial checkpoint left at their random start
 
     @property
-    def input_size(self) -> tuple[int, int]:
+    def input_size(self) -> tuple[int, ...]:
+        """Height and width of the input in pixels, before them the frames of a clip."""
+        return self.input_shape[2:]
+
+    @property
+    def picture_size(self) -> tuple[int, int]:
         """Height and width of the input in pixels."""
         return self.input_shape[-2], self.input_shape[-1]
 

@@ -19,5 +19,5 @@ class LabelMap(Network):
     def forward(self, x: Tensor) -> Tensor:
         """[1, 3, H, W] -> int32 [1, H, W]."""
         logits = self.network(x)
-        full = F.interpolate(logits, self.input_size, mode="bilinear", align_corners=False)
+        full = F.interpolate(logits, self.picture_size, mode="bilinear", align_corners=False)
         return full.argmax(dim=1).to(torch.int32)

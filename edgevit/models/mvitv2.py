@@ -19,12 +19,14 @@ from torch import Tensor, nn
 
 from edgevit.models.card import ModelCard
 from edgevit.models.layers import Network, size_of
+from edgevit.models.transformer import MeanToken, Mlp, OneToken, Placed
 
 # Time comes first and falls away for pictures.
 PATCH_STRIDE = (2, 4, 4)
 PATCH_KERNEL = (3, 7, 7)
 POOL_KERNEL = 3
 EPS = 1e-6  # of every LayerNorm
+MLP_RATIO = 4
 PYRAMID_CHANNELS = 256
 CONVS: Mapping[int, Callable[..., nn.Module]] = MappingProxyType({2: nn.Conv2d, 3: nn.Conv3d})
 MAX_POOLS: Mapping[int, Callable[..., nn.Module]] = MappingProxyType(
@@ -258,6 +260,7 @@ class Attention(nn.Module):
         self.plan = plan
         self.prefix = int(cls_token)
         self.cls_query = cls_query
+        self.class_only = False  # set by a pass where nobody reads the patches' answers
         self.scale = head_dim**-0.5
         self.qkv = nn.Linear(plan.inputs, 3 * plan.width)
         self.proj = nn.Linear(plan.width, plan.width)
@@ -289,19 +292,22 @@ class Attention(nn.Module):
             self.register_buffer(f"index_{axis}", relative_index(queries, keys), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, tokens, inputs] -> [B, pooled tokens, width]; a class token comes first."""
+        """[B, tokens, inputs] -> [B, pooled tokens, width]; a class token comes first, or alone."""
         batch, tokens, _ = x.shape
         qkv = self.qkv(x).reshape(batch, tokens, 3, self.plan.heads, -1)
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
-        q = self._pooled(q, self.pool_q, self.norm_q)
+        if self.class_only:
+            q = self.norm_q(q[:, :, :1])
+        else:
+            q = self._pooled(q, self.pool_q, self.norm_q)
         k = self._pooled(k, self.pool_k, self.norm_k)
         v = self._pooled(v, self.pool_v, self.norm_v)
         mixed = self._in_windows(q, k, v) if self.plan.window else self._attend(q, k, v)
-        if self.prefix and not self.cls_query:
+        if not self.prefix or self.cls_query:
+            mixed = mixed + q
+        elif not self.class_only:
             pooled = mixed[:, :, 1:] + q[:, :, 1:]
             mixed = torch.cat((mixed[:, :, :1], pooled), dim=2)
-        else:
-            mixed = mixed + q
         out: Tensor = self.proj(mixed.transpose(1, 2).reshape(batch, -1, self.plan.width))
         return out
 
@@ -319,10 +325,11 @@ class Attention(nn.Module):
     def _attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """[B, heads, queries, d] and two [B, heads, keys, d] -> [B, heads, queries, d]."""
         logits = (q * self.scale) @ k.transpose(-2, -1)
-        bias = self._positions(q[:, :, self.prefix :])
-        if self.prefix:  # the class token's row and column have no position
-            bias = F.pad(bias, (1, 0, 1, 0))
-        logits = logits + bias
+        if not self.class_only:
+            bias = self._positions(q[:, :, self.prefix :])
+            if self.prefix:  # the class token's row and column have no position
+                bias = F.pad(bias, (1, 0, 1, 0))
+            logits = logits + bias
         mixed: Tensor = logits.softmax(dim=-1) @ v
         return mixed
 
@@ -378,22 +385,9 @@ def unpartition(x: Tensor, grid: tuple[int, ...], window: tuple[int, ...]) -> Te
     down, across = -(-height // rows), -(-width // columns)
     tiles = x.reshape(-1, down, across, rows, columns * dim).transpose(2, 3)
     maps = tiles.reshape(-1, down * rows, across * columns, dim)
-    return maps[:, :height, :width]
-
-
-class Mlp(nn.Module):
-    """Linear, GELU, linear; four times as wide inside."""
-
-    def __init__(self, dim: int, outputs: int) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(dim, 4 * dim)
-        self.act = nn.GELU()
-        self.fc2 = nn.Linear(4 * dim, outputs)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, tokens, C] -> [B, tokens, C']."""
-        out: Tensor = self.fc2(self.act(self.fc1(x)))
-        return out
+    if down * rows > height:
+        maps = maps[:, :height]
+    return maps[:, :, :width] if across * columns > width else maps
 
 
 class Block(nn.Module):
@@ -409,7 +403,7 @@ class Block(nn.Module):
         self.norm1 = nn.LayerNorm(plan.inputs, EPS)
         self.attn = Attention(plan, cls_token, cls_query)
         self.norm2 = nn.LayerNorm(plan.width, EPS)
-        self.mlp = Mlp(plan.width, plan.outputs)
+        self.mlp = Mlp(plan.width, MLP_RATIO * plan.width, plan.outputs)
         if plan.inputs != plan.outputs:
             self.proj = nn.Linear(plan.inputs, plan.outputs)
         self.expands_first = plan.inputs != plan.width
@@ -424,7 +418,9 @@ class Block(nn.Module):
             self.pool_skip = None
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, tokens, inputs] -> [B, pooled tokens, outputs]; a class token comes first."""
+        """[B, tokens, inputs] -> [B, pooled tokens, outputs]; a class token comes first, or alone
+        where the attention answers for it alone.
+        """
         normed = self.norm1(x)
         shortcut = self.proj(normed) if self.expands_first else x
         x = self._skipped(shortcut) + self.attn(normed)
@@ -435,10 +431,13 @@ class Block(nn.Module):
 
     def _skipped(self, x: Tensor) -> Tensor:
         """The shortcut on the grid of the pooled queries."""
+        if self.attn.class_only:
+            return x[:, :1]
         if self.pool_skip is None:
             return x
         batch, _, dim = x.shape
-        maps = x[:, self.prefix :].transpose(1, 2).reshape(batch, dim, *self.plan.grid)
+        patches = x[:, 1:] if self.prefix else x
+        maps = patches.transpose(1, 2).reshape(batch, dim, *self.plan.grid)
         pooled: Tensor = self.pool_skip(maps).flatten(2).transpose(1, 2)
         return torch.cat((x[:, :1], pooled), dim=1) if self.prefix else pooled
 
@@ -490,6 +489,9 @@ class MViT(Network):
         self.blocks = _blocks(config, plans)
         self.norm = nn.LayerNorm(dim, EPS)
         self.head = Head(dim, config.num_classes)
+        # No parameters; passes find and replace them.
+        self.placed: nn.Module = Placed()
+        self.selected: nn.Module = OneToken() if config.cls_token else MeanToken()
         _initialize(self)
 
     def forward(self, x: Tensor) -> Tensor | dict[str, Tensor]:
@@ -502,14 +504,14 @@ class MViT(Network):
         maps = {}
         x = self.patch_embed(x)
         if prefix:
-            x = torch.cat((self.cls_token.expand(x.shape[0], -1, -1), x), dim=1)
+            x = self.placed(x, [self.cls_token], None)
         for index, block in enumerate(self.blocks):
             x = block(x)
             if index in self.taps:
                 name, grid = self.taps[index]
                 maps[name] = to_map(x[:, prefix:], grid)
         tokens: Tensor = self.norm(x)
-        logits: Tensor = self.head(tokens[:, 0] if prefix else tokens.mean(dim=1))
+        logits: Tensor = self.head(self.selected(tokens))
         return {"logits": logits, "tokens": tokens, **maps} if self.all_outputs else logits
 
 
@@ -537,22 +539,38 @@ class Backbone(nn.Module):
         return maps
 
 
-class MViTPyramid(Network):
-    """The detection backbone with its feature pyramid: what a detector's heads read.
+class Nearest(nn.Module):
+    """Nearest resize to the size of another map; no parameters."""
 
-    p6 is every second pixel of p5 (detectron2's LastLevelMaxPool).
-    """
+    def forward(self, x: Tensor, like: Tensor) -> Tensor:
+        """[B, C, h, w] -> [B, C, H, W]."""
+        return F.interpolate(x, size_of(like), mode="nearest")
+
+
+class EverySecond(nn.Module):
+    """Every second pixel, as a pool of one (detectron2's LastLevelMaxPool); no parameters."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, H, W] -> [B, C, ceil(H / 2), ceil(W / 2)]."""
+        return F.max_pool2d(x, kernel_size=1, stride=2)
+
+
+class MViTPyramid(Network):
+    """The detection backbone with its feature pyramid: what a detector's heads read."""
 
     def __init__(self, config: Config, all_outputs: bool = False) -> None:
         super().__init__()
         self.config = config
         self.all_outputs = all_outputs
         self.bottom_up = Backbone(config)
+        self.every_second: nn.Module = EverySecond()
         for stage in range(len(config.depths)):
             lateral = nn.Conv2d(config.dim << stage, PYRAMID_CHANNELS, 1)
             output = nn.Conv2d(PYRAMID_CHANNELS, PYRAMID_CHANNELS, 3, 1, 1)
             self.add_module(f"fpn_lateral{stage + 2}", lateral)
             self.add_module(f"fpn_output{stage + 2}", output)
+            if stage < len(config.depths) - 1:
+                self.add_module(f"nearest{stage + 2}", Nearest())
         _initialize(self, zero_tables=True)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...] | dict[str, Tensor]:
@@ -566,10 +584,10 @@ class MViTPyramid(Network):
         for number in (5, 4, 3, 2):
             total: Tensor = self.get_submodule(f"fpn_lateral{number}")(scales[f"scale{number}"])
             if above is not None:
-                total = total + F.interpolate(above, size_of(total), mode="nearest")
+                total = total + self.get_submodule(f"nearest{number}")(above, total)
             maps[f"p{number}"] = self.get_submodule(f"fpn_output{number}")(total)
             above = total
-        maps["p6"] = F.max_pool2d(maps["p5"], kernel_size=1, stride=2)
+        maps["p6"] = self.every_second(maps["p5"])
         pyramid = {name: maps[name] for name in ("p2", "p3", "p4", "p5", "p6")}
         return {**pyramid, **scales} if self.all_outputs else tuple(pyramid.values())
 

@@ -16,14 +16,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from edgevit.models import transformer
 from edgevit.models.card import ModelCard
 from edgevit.models.layers import Network
+from edgevit.models.transformer import Attend, MeanToken, Mlp, OneToken, Placed, Thirds
 
 Tokens = Literal["performer", "transformer"]
 Structure = Literal["plain", "se", "ghost", "dense"]
 
 STRIDE = 16  # of the final tokens, as the three soft splits' 4, 2 and 2 multiply
 PERFORMER_EPSILON = 1e-8  # official token_performer.py; vanishes in fp16
+EPS = 1e-5  # of the blocks' LayerNorms
 GHOST_MLP_RATIO = 3  # the ghost MLP concatenates three maps, whatever ratio it is given
 
 
@@ -81,57 +84,51 @@ class SoftSplit(nn.Module):
         return patches.transpose(1, 2)
 
 
-class Mlp(nn.Module):
-    """Linear, GELU (exact), linear."""
-
-    def __init__(self, dim: int, hidden: int) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(dim, hidden)
-        self.act = nn.GELU()
-        self.fc2 = nn.Linear(hidden, dim)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, N, C] -> the same shape."""
-        out: Tensor = self.fc2(self.act(self.fc1(x)))
-        return out
-
-
-class TokenPerformer(nn.Module):
-    """One head of linear attention by positive random features, then an MLP.
+class FeatureAttend(nn.Module):
+    """One head of linear attention by positive random features; no parameters.
 
     With phi(x) = exp(w x - |x|^2 / 2) / sqrt(m):
         y_t = phi(q_t) . sum_s phi(k_s) v_s^T / (phi(q_t) . sum_s phi(k_s) + 1e-8)
+    """
+
+    keeps_fp32 = True  # exp leaves fp16's range, and the 1e-8 vanishes in it
+
+    def kernel(self, x: Tensor, w: Tensor) -> Tensor:
+        """Random features: [B, N, C] -> [B, N, m]."""
+        half_norm = (x * x).sum(dim=-1, keepdim=True) / 2
+        out: Tensor = torch.exp(x @ w.transpose(0, 1) - half_norm) / math.sqrt(w.shape[0])
+        return out
+
+    def forward(self, k: Tensor, q: Tensor, v: Tensor, w: Tensor) -> Tensor:
+        """Three [B, N, C] and the directions [m, C] -> [B, N, C]."""
+        keys, queries = self.kernel(k, w), self.kernel(q, w)
+        total = queries @ keys.sum(dim=1).unsqueeze(-1)
+        return queries @ (keys.transpose(1, 2) @ v) / (total + PERFORMER_EPSILON)
+
+
+class TokenPerformer(nn.Module):
+    """`FeatureAttend`, then an MLP.
+
     The residual is v's, because widths differ. Keys, queries and values come in this order, and
-    without the usual 1/sqrt(d). Source: official models/token_performer.py. It needs fp32: exp
-    leaves fp16's range and the 1e-8 vanishes in it.
+    without the usual 1/sqrt(d). Source: official models/token_performer.py.
     """
 
     def __init__(self, inputs: int, dim: int) -> None:
         super().__init__()
-        self.dim = dim
-        self.features = dim // 2
         self.norm1 = nn.LayerNorm(inputs)
         self.kqv = nn.Linear(inputs, 3 * dim)
+        self.thirds = Thirds()
         # Rows of random directions, drawn once and never trained.
-        self.w = nn.Parameter(torch.empty(self.features, dim), requires_grad=False)
+        self.w = nn.Parameter(torch.empty(dim // 2, dim), requires_grad=False)
+        self.attend = FeatureAttend()
         self.proj = nn.Linear(dim, dim)
         self.norm2 = nn.LayerNorm(dim)
         self.mlp = nn.Sequential(nn.Linear(dim, dim), nn.GELU(), nn.Linear(dim, dim))
 
-    def kernel(self, x: Tensor) -> Tensor:
-        """Random features: [B, N, C] -> [B, N, m]."""
-        half_norm = (x * x).sum(dim=-1, keepdim=True) / 2
-        projected = x @ self.w.transpose(0, 1)
-        out: Tensor = torch.exp(projected - half_norm) / math.sqrt(self.features)
-        return out
-
     def forward(self, x: Tensor) -> Tensor:
         """[B, N, patch] -> [B, N, C]."""
-        k, q, v = self.kqv(self.norm1(x)).split(self.dim, dim=-1)
-        keys, queries = self.kernel(k), self.kernel(q)
-        total = queries @ keys.sum(dim=1).unsqueeze(-1)
-        mixed = queries @ (keys.transpose(1, 2) @ v) / (total + PERFORMER_EPSILON)
-        x = v + self.proj(mixed)
+        k, q, v = self.thirds(self.kqv(self.norm1(x)))
+        x = v + self.proj(self.attend(k, q, v, self.w))
         out: Tensor = x + self.mlp(self.norm2(x))
         return out
 
@@ -145,16 +142,15 @@ class TokenAttention(nn.Module):
 
     def __init__(self, inputs: int, dim: int) -> None:
         super().__init__()
-        self.dim = dim
-        self.scale = inputs**-0.5
         self.qkv = nn.Linear(inputs, 3 * dim, bias=False)
+        self.thirds = Thirds()
+        self.attend = Attend(1, inputs**-0.5)
         self.proj = nn.Linear(dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, N, patch] -> [B, N, C]."""
-        q, k, v = self.qkv(x).split(self.dim, dim=-1)
-        weights = ((q * self.scale) @ k.transpose(-2, -1)).softmax(dim=-1)
-        out: Tensor = v + self.proj(weights @ v)
+        q, k, v = self.thirds(self.qkv(x))
+        out: Tensor = v + self.proj(self.attend(q, k, v))
         return out
 
 
@@ -209,6 +205,7 @@ class SqueezeExcite(nn.Module):
 
     def __init__(self, dim: int) -> None:
         super().__init__()
+        self.mean = MeanToken(keepdim=True)
         hidden = dim // 16
         self.fc = nn.Sequential(
             nn.Linear(dim, hidden, bias=False),
@@ -219,25 +216,20 @@ class SqueezeExcite(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, N, C] -> the same shape."""
-        out: Tensor = x * self.fc(x.mean(dim=1, keepdim=True))
+        out: Tensor = x * self.fc(self.mean(x))
         return out
 
 
-class Attention(nn.Module):
-    """Multi-head attention, q, k, v in one projection without bias; a `se_layer` may follow."""
+class Attention(transformer.Attention):
+    """Multi-head attention without bias in `qkv`; a `se_layer` may follow."""
 
     def __init__(self, dim: int, heads: int, squeeze: bool = False) -> None:
-        super().__init__()
-        self.heads = heads
-        self.scale = (dim // heads) ** -0.5
-        self.qkv = nn.Linear(dim, 3 * dim, bias=False)
-        self.proj = nn.Linear(dim, dim)
+        super().__init__(dim, heads, bias=False)
         self.se_layer = SqueezeExcite(dim) if squeeze else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, N, C] -> the same shape."""
-        q, k, v = self.qkv(x).split(x.shape[-1], dim=-1)
-        out: Tensor = self.se_layer(self.proj(attend(q, k, v, self.heads, self.scale)))
+        out: Tensor = self.se_layer(super().forward(x))
         return out
 
 
@@ -259,8 +251,6 @@ class GhostAttention(nn.Module):
 
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
-        self.heads = heads
-        self.scale = (dim // heads) ** -0.5
         half = dim // 2
         self.q = nn.Linear(dim, half, bias=False)
         self.k = nn.Linear(dim, half, bias=False)
@@ -268,6 +258,7 @@ class GhostAttention(nn.Module):
         self.cheap_operation_q = ChannelScale(half)
         self.cheap_operation_k = ChannelScale(half)
         self.cheap_operation_v = ChannelScale(half)
+        self.attend = Attend(heads, (dim // heads) ** -0.5)
         self.proj = nn.Linear(dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -276,17 +267,8 @@ class GhostAttention(nn.Module):
         q = torch.cat([q, self.cheap_operation_q(q)], dim=-1)
         k = torch.cat([k, self.cheap_operation_k(k)], dim=-1)
         v = torch.cat([v, self.cheap_operation_v(v)], dim=-1)
-        out: Tensor = self.proj(attend(q, k, v, self.heads, self.scale))
+        out: Tensor = self.proj(self.attend(q, k, v))
         return out
-
-
-def attend(q: Tensor, k: Tensor, v: Tensor, heads: int, scale: float) -> Tensor:
-    """softmax(scale * q k^T) v a head: three [B, N, C] -> [B, N, C]."""
-    batch, tokens, dim = q.shape
-    by_head = (batch, tokens, heads, dim // heads)
-    q, k, v = (part.reshape(by_head).transpose(1, 2) for part in (q, k, v))
-    weights = (q @ k.transpose(-2, -1) * scale).softmax(dim=-1)
-    return (weights @ v).transpose(1, 2).flatten(2)
 
 
 class GhostMlp(nn.Module):
@@ -308,26 +290,18 @@ class GhostMlp(nn.Module):
         return out
 
 
-class Block(nn.Module):
-    """x += attention(norm(x)); x += mlp(norm(x))."""
+class Block(transformer.Block):
+    """A block of the structure that the configuration names."""
 
     def __init__(self, dim: int, config: Config) -> None:
-        super().__init__()
-        ghost = config.structure == "ghost"
-        self.norm1 = nn.LayerNorm(dim)
-        self.attn: Attention | GhostAttention = (
-            GhostAttention(dim, config.heads)
-            if ghost
-            else Attention(dim, config.heads, config.structure == "se")
-        )
-        self.norm2 = nn.LayerNorm(dim)
-        self.mlp: Mlp | GhostMlp = GhostMlp(dim) if ghost else Mlp(dim, dim * config.mlp_ratio)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, N, C] -> the same shape."""
-        x = x + self.attn(self.norm1(x))
-        out: Tensor = x + self.mlp(self.norm2(x))
-        return out
+        attention: Attention | GhostAttention
+        mlp: Mlp | GhostMlp
+        if config.structure == "ghost":
+            attention, mlp = GhostAttention(dim, config.heads), GhostMlp(dim)
+        else:
+            attention = Attention(dim, config.heads, config.structure == "se")
+            mlp = Mlp(dim, dim * config.mlp_ratio)
+        super().__init__(dim, attention, mlp, EPS)
 
 
 class DenseBlock(Block):
@@ -339,7 +313,7 @@ class DenseBlock(Block):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, N, C] -> [B, N, C + growth]."""
-        return torch.cat([x, self.dense_linear(super().forward(x))], dim=-1)
+        return torch.cat([self.shortcut(x), self.dense_linear(super().forward(x))], dim=-1)
 
 
 class Transition(nn.Module):
@@ -382,18 +356,21 @@ class T2TViT(Network):
         self.config = config
         self.all_outputs = all_outputs
         self.tokens_to_token = TokensToToken(config)
-        self.cls_token = nn.Parameter(torch.zeros(1, 1, config.dim))
+        self.cls_token: nn.Parameter | None = nn.Parameter(torch.zeros(1, 1, config.dim))
         # Never trained, but in every official file.
         table = sinusoid_table(config.grid**2 + 1, config.dim)
-        self.pos_embed = nn.Parameter(table, requires_grad=False)
+        self.pos_embed: nn.Parameter | None = nn.Parameter(table, requires_grad=False)
+        self.placed = Placed()
         blocks, dim = _blocks(config)
         self.blocks = nn.ModuleList(blocks)
         self.norm = nn.LayerNorm(dim)
+        self.pool = OneToken()
         self.head = nn.Linear(dim, config.num_classes)
         self._initialize()
 
     def _initialize(self) -> None:
         """As the official `_init_weights` and Token_performer start them."""
+        assert self.cls_token is not None
         nn.init.trunc_normal_(self.cls_token, std=0.02)
         for module in self.modules():
             if isinstance(module, nn.Linear):
@@ -401,7 +378,7 @@ class T2TViT(Network):
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
             elif isinstance(module, TokenPerformer):
-                nn.init.orthogonal_(module.w, gain=math.sqrt(module.features))
+                nn.init.orthogonal_(module.w, gain=math.sqrt(module.w.shape[0]))
 
     def forward(self, x: Tensor) -> Tensor | dict[str, Tensor]:
         """[B, 3, S, S], normalized RGB, S the 16-fold of the configured grid -> logits
@@ -411,12 +388,11 @@ class T2TViT(Network):
         ([B, N + 1, D], the class token first), `map4` and `map8`.
         """
         fine, coarse, tokens = self.tokens_to_token(x)
-        tokens = torch.cat([self.cls_token.expand(x.shape[0], -1, -1), tokens], dim=1)
-        tokens = tokens + self.pos_embed
+        tokens = self.placed(tokens, (self.cls_token,), self.pos_embed)
         for block in self.blocks:
             tokens = block(tokens)
         tokens = self.norm(tokens)
-        features = tokens[:, 0]
+        features = self.pool(tokens)
         logits: Tensor = self.head(features)
         if not self.all_outputs:
             return logits

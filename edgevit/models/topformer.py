@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from edgevit.models.card import ModelCard
 from edgevit.models.layers import (
     ConvBN,
     ConvModule,
@@ -82,15 +83,15 @@ CONFIGS: Mapping[str, Config] = MappingProxyType(
 )
 
 
-def config_of(variant: str, task: str) -> Config:
-    """A variant's configuration for a task.
+def config_of(card: ModelCard) -> Config:
+    """The configuration of a card's variant for its task.
 
     The ImageNet networks read their tokens at 1/32, where 224x224 gives 7x7 of them (BR-IDL/
     PaddleViT image_classification/TopFormer/configs, `C2T_STRIDE: 1`: there the official weights
     reach their top-1).
     """
-    config = CONFIGS[variant]
-    if task == "classification":
+    config = CONFIGS[card.variant]
+    if card.task == "classification":
         return replace(config, num_classes=1000, token_stride=32)
     return config
 
@@ -457,6 +458,6 @@ NETWORKS: Mapping[str, type[TopFormer | TopFormerFeatures | TopFormerClassifier]
 )
 
 
-def build(task: str, config: Config, all_outputs: bool) -> Network:
-    """The network of this task, at its random start."""
-    return NETWORKS[task](config, all_outputs)
+def build(card: ModelCard, config: Config, all_outputs: bool) -> Network:
+    """The network of this card's task, at its random start."""
+    return NETWORKS[card.task](config, all_outputs)

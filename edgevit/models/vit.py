@@ -1,4 +1,4 @@
-"""ViT (ICLR 2021): the image classifier, with timm's key names, and the blocks that it is made of.
+"""ViT (ICLR 2021): the image classifier, with timm's key names.
 
 Source: Dosovitskiy et al., "An Image is Worth 16x16 Words: Transformers for Image Recognition at
 Scale", section 3.1 and table 1; official code google-research/vision_transformer,
@@ -14,11 +14,11 @@ from types import MappingProxyType
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgevit.models.card import ModelCard
 from edgevit.models.layers import Network
+from edgevit.models.transformer import Attention, Block, MeanToken, Mlp, OneToken, Placed
 
 Pool = Literal["token", "mean"]
 
@@ -83,64 +83,6 @@ class PatchEmbed(nn.Module):
         return out.flatten(2).transpose(1, 2)
 
 
-class Attention(nn.Module):
-    """Multi-head self-attention; `qkv` holds the rows of q, then k, then v, heads contiguous in
-    each.
-    """
-
-    def __init__(self, dim: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.qkv = nn.Linear(dim, 3 * dim)
-        self.proj = nn.Linear(dim, dim)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, N, D] -> [B, N, D]: softmax(q k^T / sqrt(D / heads)) v, a head at a time."""
-        batch, tokens, dim = x.shape
-        qkv: Tensor = self.qkv(x)
-        split = qkv.reshape(batch, tokens, 3, self.heads, dim // self.heads)
-        q, k, v = split.permute(2, 0, 3, 1, 4).unbind(0)
-        mixed = F.scaled_dot_product_attention(q, k, v)
-        out: Tensor = self.proj(mixed.transpose(1, 2).reshape(batch, tokens, dim))
-        return out
-
-
-class Mlp(nn.Module):
-    """Linear, exact (erf) GELU, linear.
-
-    flax's `nn.gelu`, which the JAX code calls, is the tanh approximation; every PyTorch port runs
-    the same weights with erf, and the scores on the cards are theirs.
-    """
-
-    def __init__(self, dim: int, hidden: int) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(dim, hidden)
-        self.act = nn.GELU()
-        self.fc2 = nn.Linear(hidden, dim)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[..., D] -> [..., D]."""
-        out: Tensor = self.fc2(self.act(self.fc1(x)))
-        return out
-
-
-class Block(nn.Module):
-    """x + attention(norm(x)), then x + mlp(norm(x))."""
-
-    def __init__(self, dim: int, heads: int, mlp_ratio: int = 4, eps: float = 1e-6) -> None:
-        super().__init__()
-        self.norm1 = nn.LayerNorm(dim, eps)
-        self.attn = Attention(dim, heads)
-        self.norm2 = nn.LayerNorm(dim, eps)
-        self.mlp = Mlp(dim, mlp_ratio * dim)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, N, D] -> [B, N, D]."""
-        x = x + self.attn(self.norm1(x))
-        out: Tensor = x + self.mlp(self.norm2(x))
-        return out
-
-
 class PreLogits(nn.Module):
     """The tanh layer that the original ImageNet-21k networks have before their classifier."""
 
@@ -165,12 +107,17 @@ class VisionTransformer(Network):
         self.dist_token = nn.Parameter(torch.zeros(1, 1, dim)) if config.dist_token else None
         self.pos_embed = nn.Parameter(torch.zeros(1, tokens, dim))
         self.patch_embed = PatchEmbed(dim, config.patch)
+        self.placed = Placed()
+        hidden = config.mlp_ratio * dim
         self.blocks = nn.ModuleList(
-            [Block(dim, config.heads, config.mlp_ratio, config.eps) for _ in range(config.depth)]
+            Block(dim, Attention(dim, config.heads), Mlp(dim, hidden), config.eps)
+            for _ in range(config.depth)
         )
         norm = nn.LayerNorm(dim, config.eps)
         self.norm = nn.Identity() if config.norm_after_pool else norm
         self.fc_norm = norm if config.norm_after_pool else nn.Identity()
+        self.pool = OneToken() if config.pool == "token" else MeanToken(config.prefix)
+        self.second = OneToken(1)
         width = config.representation or dim
         self.pre_logits = PreLogits(dim, width) if config.representation else nn.Identity()
         self.head = nn.Linear(width, config.num_classes)
@@ -184,29 +131,19 @@ class VisionTransformer(Network):
         [B, D or R] that the classifier reads, `block0` and on, each [B, prefix + patches, D].
         """
         x = self.patch_embed(x)
-        batch = x.shape[0]
-        first = [
-            t.expand(batch, -1, -1) for t in (self.cls_token, self.dist_token) if t is not None
-        ]
-        x = torch.cat([*first, x], dim=1) + self.pos_embed
+        x = self.placed(x, (self.cls_token, self.dist_token), self.pos_embed)
         maps = {}
         for index, block in enumerate(self.blocks):
             x = block(x)
             maps[f"block{index}"] = x
         tokens = self.norm(x)
-        features = self.pre_logits(self.fc_norm(self.pooled(tokens)))
+        features = self.pre_logits(self.fc_norm(self.pool(tokens)))
         logits: Tensor = self.head(features)
         if self.head_dist is not None:
-            logits = (logits + self.head_dist(tokens[:, 1])) / 2
+            logits = (logits + self.head_dist(self.second(tokens))) / 2
         if self.all_outputs:
             return {"logits": logits, "features": features, "tokens": tokens, **maps}
         return logits
-
-    def pooled(self, tokens: Tensor) -> Tensor:
-        """[B, N, D] -> [B, D]."""
-        if self.config.pool == "token":
-            return tokens[:, 0]
-        return tokens[:, self.config.prefix :].mean(dim=1)
 
 
 def initialize(model: nn.Module) -> None:

@@ -16,9 +16,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from edgevit.models import transformer
 from edgevit.models.card import ModelCard
 from edgevit.models.deformable import DeformableAttention, Grid, initialize_deformable
 from edgevit.models.layers import Network, Resize, size_of
+from edgevit.models.transformer import Attend, Attention, Mlp
 from edgevit.models.upernet import FCNHead, UPerHead, initialize_head
 
 PATCH = 16  # px
@@ -136,6 +138,17 @@ def to_tokens(x: Tensor) -> Tensor:
     return x.flatten(2).transpose(1, 2)
 
 
+def to_maps(tokens: Tensor, grids: tuple[Grid, ...]) -> list[Tensor]:
+    """[B, sum h * w, C] -> [B, C, h, w] of every grid."""
+    maps, start = [], 0
+    for grid in grids:
+        end = start + grid[0] * grid[1]
+        # A slice: delegates leave an uneven split outside.
+        maps.append(to_map(tokens[:, start:end], grid))
+        start = end
+    return maps
+
+
 class PatchEmbed(nn.Module):
     """Patches of 16x16 pixels to tokens."""
 
@@ -167,80 +180,65 @@ class PositionResize(nn.Module):
         )
 
 
-class Attention(nn.Module):
-    """Multi-head self-attention over all tokens, or within windows of `window` x `window` tokens.
+class WindowAttend(Attend):
+    """Attention within windows of `window` x `window` tokens.
 
     Windows start at the top left; at the right and bottom they are filled up with zeros behind the
     projection and nothing masks them, so that a filled key weighs exp(0) and its value is zero.
     """
 
-    def __init__(self, dim: int, heads: int, grid: Grid, window: int | None) -> None:
-        super().__init__()
-        self.heads, self.grid, self.window = heads, grid, window
-        self.qkv = nn.Linear(dim, dim * 3)
-        self.proj = nn.Linear(dim, dim)
+    def __init__(self, heads: int, scale: float, grid: Grid, window: int) -> None:
+        super().__init__(heads, scale)
+        self.grid, self.window = grid, window
 
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, N, C] -> the same shape."""
-        qkv = self.qkv(x)
-        mixed = self._attend(qkv) if self.window is None else self._windowed(qkv, self.window)
-        out: Tensor = self.proj(mixed)
-        return out
+    def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Three [B, N, C] -> the same shape."""
+        mixed = super().forward(self.cut(q), self.cut(k), self.cut(v))
+        return self.joined(mixed, q.shape[0])
 
-    def _attend(self, qkv: Tensor) -> Tensor:
-        """[B, N, 3 * C] -> [B, N, C]."""
-        batch, tokens, width = qkv.shape
-        q, k, v = (
-            part.reshape(batch, tokens, self.heads, -1).transpose(1, 2)
-            for part in torch.split(qkv, width // 3, dim=-1)
-        )
-        mixed = F.scaled_dot_product_attention(q, k, v)
-        return mixed.transpose(1, 2).reshape(batch, tokens, width // 3)
-
-    def _windowed(self, qkv: Tensor, window: int) -> Tensor:
-        """[B, N, 3 * C] -> [B, N, C]."""
-        batch, tokens, width = qkv.shape
-        height, breadth = self.grid
+    def cut(self, x: Tensor) -> Tensor:
+        """[B, N, C] -> [B * windows, window * window, C]."""
+        (height, breadth), window = self.grid, self.window
+        batch, _, width = x.shape
         down, across = -(-height // window), -(-breadth // window)
-        x = qkv.reshape(batch, height, breadth, width)
+        x = x.reshape(batch, height, breadth, width)
         x = F.pad(x, (0, 0, 0, across * window - breadth, 0, down * window - height))
         x = x.reshape(batch * down, window, across, window, width).transpose(1, 2)
-        x = self._attend(x.reshape(-1, window * window, width))
-        x = x.reshape(batch * down, across, window, window, width // 3).transpose(1, 2)
-        x = x.reshape(batch, down * window, across * window, width // 3)
-        return x[:, :height, :breadth].reshape(batch, tokens, width // 3)
+        return x.reshape(-1, window * window, width)
+
+    def joined(self, x: Tensor, batch: int) -> Tensor:
+        """[B * windows, window * window, C] -> [B, N, C], what filled the windows left out."""
+        (height, breadth), window = self.grid, self.window
+        width = x.shape[-1]
+        down, across = -(-height // window), -(-breadth // window)
+        x = x.reshape(batch * down, across, window, window, width).transpose(1, 2)
+        x = x.reshape(batch, down * window, across * window, width)
+        return x[:, :height, :breadth].reshape(batch, height * breadth, width)
 
 
-class Mlp(nn.Module):
-    """Linear, GELU (by erf), linear."""
-
-    def __init__(self, dim: int, hidden: int) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(dim, hidden)
-        self.act = nn.GELU()
-        self.fc2 = nn.Linear(hidden, dim)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, N, C] -> the same shape."""
-        out: Tensor = self.fc2(self.act(self.fc1(x)))
-        return out
+def block_attention(config: Config, index: int) -> Attention:
+    """Attention over all tokens, or within windows, as the configuration has it for this block."""
+    heads, scale = config.heads, (config.dim // config.heads) ** -0.5
+    if config.is_global(index):
+        return Attention(config.dim, heads)
+    return Attention(
+        config.dim, heads, attend=WindowAttend(heads, scale, config.tokens, config.window)
+    )
 
 
-class Block(nn.Module):
+class Block(transformer.Block):
     """x += gamma1 * attention(norm(x)); x += gamma2 * mlp(norm(x))."""
 
+    attn: Attention
+    mlp: Mlp
     gamma1: nn.Parameter | None
     gamma2: nn.Parameter | None
 
     def __init__(self, config: Config, index: int) -> None:
-        super().__init__()
-        window = None if config.is_global(index) else config.window
-        self.norm1 = nn.LayerNorm(config.dim, eps=EPS)
-        self.attn = Attention(config.dim, config.heads, config.tokens, window)
-        self.norm2 = nn.LayerNorm(config.dim, eps=EPS)
-        self.mlp = Mlp(config.dim, config.dim * config.mlp_ratio)
+        dim = config.dim
+        super().__init__(dim, block_attention(config, index), Mlp(dim, dim * config.mlp_ratio), EPS)
         for name in ("gamma1", "gamma2"):
-            scale = nn.Parameter(torch.ones(config.dim)) if config.layer_scale else None
+            scale = nn.Parameter(torch.ones(dim)) if config.layer_scale else None
             self.register_parameter(name, scale)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -299,14 +297,8 @@ class DWConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, n, C] of the three levels -> the same shape."""
-        levels = torch.split(x, [h * w for h, w in self.pyramid], dim=1)
-        return torch.cat(
-            [
-                to_tokens(self.dwconv(to_map(level, grid)))
-                for level, grid in zip(levels, self.pyramid, strict=True)
-            ],
-            dim=1,
-        )
+        levels = to_maps(x, self.pyramid)
+        return torch.cat([to_tokens(self.dwconv(level)) for level in levels], dim=1)
 
 
 class ConvFFN(nn.Module):
@@ -334,6 +326,8 @@ def _attention(config: Config, queries: tuple[Grid, ...], levels: tuple[Grid, ..
 class Injector(nn.Module):
     """ViT tokens read the adapter's three levels: x += gamma * attention(norm(x), norm(c))."""
 
+    gamma: nn.Parameter | None
+
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.query_norm = nn.LayerNorm(config.dim, eps=EPS)
@@ -343,8 +337,8 @@ class Injector(nn.Module):
 
     def forward(self, x: Tensor, c: Tensor) -> Tensor:
         """[B, N, C] and [B, n, C] -> [B, N, C]."""
-        out: Tensor = x + self.gamma * self.attn(self.query_norm(x), self.feat_norm(c))
-        return out
+        read: Tensor = self.attn(self.query_norm(x), self.feat_norm(c))
+        return x + (read if self.gamma is None else self.gamma * read)
 
 
 class Extractor(nn.Module):
@@ -387,8 +381,25 @@ class InteractionBlock(nn.Module):
         return x, c
 
 
+class AddResized(nn.Module):
+    """A map and another one at its size; no parameters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.resize = Resize()
+
+    def forward(self, x: Tensor, added: Tensor) -> Tensor:
+        """[B, C, H, W] and [B, C, h, w] -> [B, C, H, W]."""
+        same = size_of(added) == size_of(x)
+        out: Tensor = x + (added if same else self.resize(added, size_of(x)))
+        return out
+
+
 class Backbone(nn.Module):
     """The plain ViT beside its adapter: four maps of the ViT's width."""
+
+    pos_embed: nn.Parameter | None
+    level_embed: nn.Parameter | None
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -407,7 +418,7 @@ class Backbone(nn.Module):
             for index in range(config.interactions)
         )
         self.up = nn.ConvTranspose2d(config.dim, config.dim, 2, 2)
-        self.resize = Resize()
+        self.with_vit = nn.ModuleList(AddResized() for _ in SCALES)
         self.norm1 = nn.BatchNorm2d(config.dim)
         self.norm2 = nn.BatchNorm2d(config.dim)
         self.norm3 = nn.BatchNorm2d(config.dim)
@@ -420,7 +431,9 @@ class Backbone(nn.Module):
         """
         config = self.config
         c1, *levels = self.spm(x)
-        c = torch.cat([level + self.level_embed[i] for i, level in enumerate(levels)], dim=1)
+        if self.level_embed is not None:
+            levels = [level + self.level_embed[i] for i, level in enumerate(levels)]
+        c = torch.cat(levels, dim=1)
         tokens = self.patch_embed(x) + self.positions(self.pos_embed)
         group = config.depth // config.interactions
         stages = []
@@ -428,8 +441,7 @@ class Backbone(nn.Module):
             blocks = self.blocks[index * group : (index + 1) * group]
             tokens, c = interaction(tokens, c, blocks)
             stages.append(to_map(tokens, config.tokens))
-        split = torch.split(c, [h * w for h, w in config.pyramid], dim=1)
-        c2, c3, c4 = (to_map(y, grid) for y, grid in zip(split, config.pyramid, strict=True))
+        c2, c3, c4 = to_maps(c, config.pyramid)
         maps = self._with_vit([self.up(c2) + c1, c2, c3, c4], stages)
         norms = (self.norm1, self.norm2, self.norm3, self.norm4)
         return [norm(x) for norm, x in zip(norms, maps, strict=True)], stages
@@ -439,10 +451,7 @@ class Backbone(nn.Module):
         if self.config.vit_features == "none":
             return maps
         added = stages if self.config.vit_features == "stages" else [stages[-1]] * len(maps)
-        return [
-            x + (vit if size_of(vit) == size_of(x) else self.resize(vit, size_of(x)))
-            for x, vit in zip(maps, added, strict=True)
-        ]
+        return [add(*pair) for add, *pair in zip(self.with_vit, maps, added, strict=True)]
 
 
 def initialize_backbone(backbone: Backbone) -> None:
@@ -463,6 +472,8 @@ def initialize_backbone(backbone: Backbone) -> None:
                     nn.init.zeros_(module.bias)
             elif isinstance(module, DeformableAttention):
                 initialize_deformable(module)
+    assert backbone.pos_embed is not None
+    assert backbone.level_embed is not None
     nn.init.trunc_normal_(backbone.pos_embed, std=0.02)
     nn.init.normal_(backbone.level_embed)
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from edgevit.models.card import ModelCard
 from edgevit.models.layers import Network, Resize, size_of
+from edgevit.models.transformer import Attention, Block, Mlp, Placed
 
 Decoder = Literal["classic", "simple"]
 
@@ -82,59 +83,6 @@ class PatchEmbed(nn.Module):
         return out
 
 
-class Attention(nn.Module):
-    """softmax((q / sqrt(d)) k^T) v over all tokens; q, k, v from one biased linear layer."""
-
-    def __init__(self, dim: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.scale = (dim // heads) ** -0.5
-        self.qkv = nn.Linear(dim, 3 * dim)
-        self.proj = nn.Linear(dim, dim)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, N, D] -> the same shape."""
-        batch, tokens, dim = x.shape
-        qkv = self.qkv(x).reshape(batch, tokens, 3, self.heads, dim // self.heads)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
-        weights = ((q * self.scale) @ k.transpose(-2, -1)).softmax(dim=-1)
-        mixed = (weights @ v).transpose(1, 2).reshape(batch, tokens, dim)
-        out: Tensor = self.proj(mixed)
-        return out
-
-
-class Mlp(nn.Module):
-    """Linear, GELU (by erf), linear."""
-
-    def __init__(self, dim: int, hidden: int) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(dim, hidden)
-        self.act = nn.GELU()
-        self.fc2 = nn.Linear(hidden, dim)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, N, D] -> the same shape."""
-        out: Tensor = self.fc2(self.act(self.fc1(x)))
-        return out
-
-
-class Block(nn.Module):
-    """x += attention(norm1(x)); x += mlp(norm2(x))."""
-
-    def __init__(self, config: Config) -> None:
-        super().__init__()
-        self.norm1 = nn.LayerNorm(config.dim, NORM_EPS)
-        self.attn = Attention(config.dim, config.heads)
-        self.norm2 = nn.LayerNorm(config.dim, NORM_EPS)
-        self.mlp = Mlp(config.dim, config.mlp_ratio * config.dim)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, N, D] -> the same shape."""
-        x = x + self.attn(self.norm1(x))
-        out: Tensor = x + self.mlp(self.norm2(x))
-        return out
-
-
 class Backbone(nn.Module):
     """Patches, positions, blocks and a last norm."""
 
@@ -145,18 +93,24 @@ class Backbone(nn.Module):
         # The first row belonged to the class token of the pre-training. There is no such token
         # here, but the official code adds its row to every token.
         tokens = config.grid[0] * config.grid[1]
-        self.pos_embed = nn.Parameter(torch.zeros(1, 1 + tokens, config.dim))
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
-        self.last_norm = nn.LayerNorm(config.dim, NORM_EPS)
+        self.pos_embed: nn.Parameter | None = nn.Parameter(torch.zeros(1, 1 + tokens, config.dim))
+        self.placed = Placed()
+        dim, hidden = config.dim, config.mlp_ratio * config.dim
+        self.blocks = nn.ModuleList(
+            Block(dim, Attention(dim, config.heads), Mlp(dim, hidden), NORM_EPS)
+            for _ in range(config.depth)
+        )
+        self.last_norm = nn.LayerNorm(dim, NORM_EPS)
 
-    def positions(self) -> Tensor:
+    def positions(self) -> Tensor | None:
         """What is added to every token, [1, N, D]: its own row and the class token's."""
-        return self.pos_embed[:, 1:] + self.pos_embed[:, :1]
+        table = self.pos_embed
+        return None if table is None else table[:, 1:] + table[:, :1]
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, 3, H, W] -> [B, D, h, w]."""
         x = self.patch_embed(x)
-        x = x.flatten(2).transpose(1, 2) + self.positions()
+        x = self.placed(x.flatten(2).transpose(1, 2), (), self.positions())
         for block in self.blocks:
             x = block(x)
         x = self.last_norm(x)
@@ -230,6 +184,7 @@ def _initialize(model: ViTPose) -> None:
     mmpose starts the decoder at a standard deviation of 0.001. Without a training run's batch
     statistics such heatmaps lie near 1e-9, where no exported file can be compared with anything.
     """
+    assert model.backbone.pos_embed is not None
     nn.init.trunc_normal_(model.backbone.pos_embed, std=0.02)
     for module in model.modules():
         if isinstance(module, nn.Linear):

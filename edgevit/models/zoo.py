@@ -6,9 +6,15 @@ from types import MappingProxyType
 
 from edgevit.errors import UsageError
 from edgevit.models.card import ModelCard
-from edgevit.models.cards import topformer
+from edgevit.models.cards import mvitv2, t2t_vit, topformer, vit, vit_adapter, vitpose
 
-MODELS: Mapping[str, ModelCard] = MappingProxyType({card.name: card for card in topformer.CARDS})
+MODELS: Mapping[str, ModelCard] = MappingProxyType(
+    {
+        card.name: card
+        for table in (topformer, vit, vitpose, t2t_vit, mvitv2, vit_adapter)
+        for card in table.CARDS
+    }
+)
 
 
 def list_models() -> tuple[str, ...]:

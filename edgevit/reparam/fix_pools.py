@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from edgevit.models.layers import GlobalPool, cat, size_of
 from edgevit.models.topformer import PyramidPool
 
+AdaptivePool = PyramidPool | GlobalPool | nn.AdaptiveAvgPool2d
+
 
 class WindowPool(nn.Module):
     """Average pool of one fixed window that tiles the map."""
@@ -74,6 +76,10 @@ def fix_pools(model: nn.Module, example: Tensor) -> nn.Module:
         if isinstance(module, GlobalPool):
             model.set_submodule(name, nn.Sequential(WindowPool(shapes[0]), nn.Flatten()))
             continue
+        if isinstance(module, nn.AdaptiveAvgPool2d):
+            grid = _grid(module.output_size, shapes[0])
+            model.set_submodule(name, fixed_pool(shapes[0], grid, example.dtype))
+            continue
         height, width = shapes[-1]
         grid = ((height - 1) // module.stride + 1, (width - 1) // module.stride + 1)
         pools = [fixed_pool(size, grid, example.dtype) for size in shapes]
@@ -90,11 +96,21 @@ def fixed_pool(size: tuple[int, int], grid: tuple[int, int], dtype: torch.dtype)
     return MatrixPool(size, grid, dtype)
 
 
+def _grid(
+    asked: int | tuple[int | None, int | None] | None, size: tuple[int, int]
+) -> tuple[int, int]:
+    """What an adaptive pool gives of a map of `size`; `None` keeps a side."""
+    height, width = asked if isinstance(asked, tuple) else (asked, asked)
+    return height or size[0], width or size[1]
+
+
 def _observed(
     model: nn.Module, example: Tensor
-) -> list[tuple[str, PyramidPool | GlobalPool, list[tuple[int, int]]]]:
+) -> list[tuple[str, AdaptivePool, list[tuple[int, int]]]]:
     """Each adaptive pool with its name and the map sizes it meets at the example's size."""
-    pools = {n: m for n, m in model.named_modules() if isinstance(m, PyramidPool | GlobalPool)}
+    pools = {n: m for n, m in model.named_modules() if isinstance(m, AdaptivePool)}
+    if not pools:
+        return []
     seen: dict[str, list[tuple[int, int]]] = {}
     hooks = []
     for name, module in pools.items():

@@ -22,13 +22,23 @@ def fold_batch_norms(model: nn.Module) -> nn.Module:
         elif isinstance(module, ConvModule) and isinstance(module.bn, nn.BatchNorm2d):
             module.conv = _into_conv(module.conv, module.bn)
             module.bn = nn.Identity()
+        elif isinstance(module, nn.Sequential):
+            _within(module)
         elif isinstance(module, ClassificationHead):
             module.l = _into_linear(module.bn, module.l)
             module.bn = nn.Identity()  # type: ignore[assignment]  # the same
     return model
 
 
-def _affine(norm: nn.BatchNorm2d | nn.BatchNorm1d) -> tuple[torch.Tensor, torch.Tensor]:
+def _within(sequence: nn.Sequential) -> None:
+    """Fold each norm that follows a convolution directly."""
+    for index in range(len(sequence) - 1):
+        conv, norm = sequence[index], sequence[index + 1]
+        if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+            sequence[index], sequence[index + 1] = _into_conv(conv, norm), nn.Identity()
+
+
+def affine(norm: nn.BatchNorm2d | nn.BatchNorm1d) -> tuple[torch.Tensor, torch.Tensor]:
     """The norm as x -> scale * x + shift."""
     assert norm.running_mean is not None
     assert norm.running_var is not None
@@ -38,7 +48,7 @@ def _affine(norm: nn.BatchNorm2d | nn.BatchNorm1d) -> tuple[torch.Tensor, torch.
 
 @torch.no_grad()
 def _into_conv(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
-    scale, shift = _affine(norm)
+    scale, shift = affine(norm)
     folded = conv_like(conv)
     folded.weight.copy_(conv.weight * scale.reshape(-1, 1, 1, 1))
     bias = shift if conv.bias is None else shift + scale * conv.bias
@@ -49,7 +59,7 @@ def _into_conv(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
 
 @torch.no_grad()
 def _into_linear(norm: nn.BatchNorm1d, linear: nn.Linear) -> nn.Linear:
-    scale, shift = _affine(norm)
+    scale, shift = affine(norm)
     folded = nn.Linear(linear.in_features, linear.out_features, dtype=linear.weight.dtype)
     folded.weight.copy_(linear.weight * scale)
     folded.bias.copy_(linear.bias + linear.weight @ shift)

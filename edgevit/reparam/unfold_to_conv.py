@@ -20,14 +20,40 @@ class SplitLinear(nn.Module):
         return out.flatten(2).transpose(1, 2)
 
 
+class InverseDeviation(nn.Module):
+    """1 / sqrt(var + eps) of every patch from u and d of `unfold_to_conv`."""
+
+    keeps_fp32 = True  # a patch of one value has a variance of 0, and fp16 hardly an eps of 1e-5
+
+    over_patch: Tensor
+    over_taps: Tensor
+    eps: Tensor
+
+    def __init__(self, split: SoftSplit, norm: nn.LayerNorm, channels: int) -> None:
+        super().__init__()
+        self.stride, self.padding = split.stride, split.padding
+        count = split.kernel**2
+        patch = (1, channels, split.kernel, split.kernel)
+        # Constants, and convolutions rather than means: delegates take no mean over channels.
+        for name, shape, share in (
+            ("over_patch", patch, 1 / (channels * count)),
+            ("over_taps", (1, count, 1, 1), 1 / count),
+            ("eps", (1,), norm.eps),
+        ):
+            self.register_buffer(name, norm.weight.detach().new_full(shape, share))
+
+    def forward(self, u: Tensor, d: Tensor) -> Tensor:
+        """[B, C, H, W] and [B, K, h, w] -> [B, 1, h, w]."""
+        variance = F.conv2d(u * u, self.over_patch, self.eps, self.stride, self.padding)
+        return torch.rsqrt(variance + F.conv2d(d * d, self.over_taps))
+
+
 class SplitNormLinear(nn.Module):
     """A soft split, a LayerNorm over each patch and a linear layer; see `unfold_to_conv`."""
 
     over_channels: Tensor
-    over_patch: Tensor
     over_taps: Tensor
     taps: Tensor
-    eps: Tensor
 
     def __init__(self, split: SoftSplit, norm: nn.LayerNorm, linear: nn.Linear) -> None:
         super().__init__()
@@ -48,17 +74,12 @@ class SplitNormLinear(nn.Module):
         if linear.bias is not None:
             shift = shift + linear.bias.detach()
         self.shift = nn.Parameter(shift.reshape(-1, 1, 1))
-        # Constants, and convolutions rather than means: delegates take no mean over channels.
+        self.inverse_deviation = InverseDeviation(split, norm, channels)
         each = torch.eye(count, dtype=weight.dtype, device=weight.device)
         self.register_buffer("taps", each.reshape(count, 1, side, side))
-        for name, shape in (
-            ("over_channels", (1, channels, 1, 1)),
-            ("over_patch", (1, channels, side, side)),
-            ("over_taps", (1, count, 1, 1)),
-        ):
-            average = weight.new_full(shape, 1 / (shape[1] * shape[2] * shape[3]))
-            self.register_buffer(name, average)
-        self.register_buffer("eps", weight.new_full((1,), norm.eps))
+        over_channels = weight.new_full((1, channels, 1, 1), 1 / channels)
+        self.register_buffer("over_channels", over_channels)
+        self.register_buffer("over_taps", self.inverse_deviation.over_taps.clone())
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W] -> tokens [B, H / stride * W / stride, C']."""
@@ -66,9 +87,7 @@ class SplitNormLinear(nn.Module):
         u = x - center
         taps = F.conv2d(center, self.taps, stride=self.stride, padding=self.padding)
         d = taps - F.conv2d(taps, self.over_taps)
-        variance = F.conv2d(u * u, self.over_patch, self.eps, self.stride, self.padding)
-        variance = variance + F.conv2d(d * d, self.over_taps)
-        out: Tensor = (self.within(u) + self.between(d)) * torch.rsqrt(variance)
+        out: Tensor = (self.within(u) + self.between(d)) * self.inverse_deviation(u, d)
         out = out + self.shift
         return out.flatten(2).transpose(1, 2)
 

@@ -70,12 +70,12 @@ def overlay(
 
     color_of = dict(zip(labels, map(tuple, colors.tolist()), strict=True))
     entries = [
-        _Entry(_short(name), _percent(share), color_of[name]) for name, share in shares.items()
+        _Entry(short(name), percent(share), color_of[name]) for name, share in shares.items()
     ]
     if len(entries) > MAX_ENTRIES:
         rest = sum(list(shares.values())[MAX_ENTRIES - 1 :])
         more = f"{len(entries) - MAX_ENTRIES + 1} more classes"
-        entries = [*entries[: MAX_ENTRIES - 1], _Entry(more, _percent(rest), PAPER)]
+        entries = [*entries[: MAX_ENTRIES - 1], _Entry(more, percent(rest), PAPER)]
     return _with_legend(photo, entries)
 
 
@@ -186,11 +186,12 @@ def _width(font: Font, text: str) -> int:
     return int(font.getlength(text)) + 1
 
 
-def _short(name: str) -> str:
+def short(name: str) -> str:
     """The name on one line, and no longer than the legend can show."""
     name = " ".join(name.split())
     return name if len(name) <= MAX_NAME else name[: MAX_NAME - 1] + "…"
 
 
-def _percent(share: float) -> str:
+def percent(share: float) -> str:
+    """A share 0..1 as a legend shows it."""
     return "< 0.1 %" if share < 0.001 else f"{100 * share:.1f} %"

@@ -39,6 +39,25 @@ def skeleton_of(dataset: str) -> Skeleton:
         ) from None
 
 
+def dataset_names(dataset: str | None, count: int) -> tuple[str, ...]:
+    """What the keypoints of a data set are called; without one, of the first with so many.
+
+    () where none has them.
+    """
+    for name, skeleton in SKELETONS.items():
+        if dataset in (None, name) and len(skeleton.names) == count:
+            return skeleton.names
+    return ()
+
+
+def skeleton_with(names: tuple[str, ...]) -> Skeleton:
+    """The data set's skeleton whose keypoints have these names, else one of points alone."""
+    for skeleton in SKELETONS.values():
+        if skeleton.names == names:
+            return skeleton
+    return Skeleton(names, (), ())
+
+
 def _sides(names: tuple[str, ...], left: str = "left_", right: str = "right_") -> Pairs:
     """Indices of names that differ in their side alone."""
     return tuple(

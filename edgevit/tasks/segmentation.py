@@ -1,15 +1,14 @@
-"""Semantic segmentation around the network: its input, the photo's mask, the metric."""
+"""Semantic segmentation after the network: the photo's mask, shares of classes, the metric."""
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgevit.errors import BundleError, PictureError, UsageError
+from edgevit.errors import PictureError, UsageError
 from edgevit.tasks.mask import Labels, mask_at
+from edgevit.tasks.preprocessing import Content, Prepared, Preprocessing, normalized
 from edgevit.tasks.resize import (
     FloatArray,
     Picture,
@@ -20,121 +19,25 @@ from edgevit.tasks.resize import (
     taps,
 )
 
-Fit = Literal["stretch", "pad"]
-Mode = Literal["bundle", "official"]
-
-LONGEST_SIDE = 4096  # of a network's input: a manifest that asks for more is refused
 OFFICIAL_LONG = 2048  # the long side's limit in the official test pipeline
 OFFICIAL_MULTIPLE = 32
 STRIP_VALUES = 1 << 23  # float32 logits at network size held at once by `official_resize`
 STRIP_PIXELS = 1 << 20  # labels counted at once
 
 
-@dataclass(frozen=True, slots=True)
-class Preprocessing:
-    """How a photo becomes a network's input: resized RGB, `(value - mean) / std` on 0..255.
+def preprocess_official(image: Picture, spec: Preprocessing) -> Prepared:
+    """Make an input of the ADE20K test pipeline from a photo, uint8 RGB [H, W, 3].
 
-    size is (height, width) in pixels; mean and std are one number a channel, red first. fit
-    "stretch" resizes both sides to `size`; "pad" keeps the photo's proportions, puts it at the top
-    left and fills the rest with zeros after normalization, that is with the mean color. Raises
-    `BundleError` where a value is out of bounds.
+    The pipeline of the TopFormer project (local_configs/_base_/datasets/ade20k_repeat.py): scale
+    with kept proportions so that the short side is `min(spec.size)` but the long side at most 2048,
+    each side rounded as `int(x * scale + 0.5)`; then stretch each side up to a multiple of 32. The
+    shape varies with the photo. All resizes are those of OpenCV on uint8.
+    Raises `PictureError` on a photo so thin that a side would vanish.
     """
-
-    size: Size
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    fit: Fit = "stretch"
-
-    def __post_init__(self) -> None:
-        if not all(1 <= side <= LONGEST_SIDE for side in self.size):
-            raise _broken(f"size {list(self.size)} is outside 1..{LONGEST_SIDE}")
-        if (
-            not all(math.isfinite(value) for value in (*self.mean, *self.std))
-            or min(self.std) < 1e-6
-        ):
-            raise _broken("mean must be finite, and std finite and at least 1e-6")
-        if self.fit not in ("stretch", "pad"):
-            raise _broken(f"fit {self.fit!r} is neither 'stretch' nor 'pad'")
-
-    def to_json(self) -> dict[str, object]:
-        """The object in a manifest: `size` [H, W], `mean` and `std` of three numbers, `fit`."""
-        return {
-            "size": list(self.size),
-            "mean": list(self.mean),
-            "std": list(self.std),
-            "fit": self.fit,
-        }
-
-    @classmethod
-    def from_json(cls, value: object) -> "Preprocessing":
-        """Read what `to_json` wrote; raises `BundleError` on a missing or unknown entry."""
-        if not isinstance(value, dict) or set(value) != {"size", "mean", "std", "fit"}:
-            raise _broken("it must hold exactly size, mean, std and fit")
-        size = _numbers(value["size"], 2, "size")
-        if not all(isinstance(side, int) for side in size):
-            raise _broken("size must be two whole numbers")
-        if not isinstance(value["fit"], str):
-            raise _broken("fit must be a word")
-        mean = tuple(float(number) for number in _numbers(value["mean"], 3, "mean"))
-        std = tuple(float(number) for number in _numbers(value["std"], 3, "std"))
-        return cls(
-            size=(int(size[0]), int(size[1])),
-            mean=(mean[0], mean[1], mean[2]),
-            std=(std[0], std[1], std[2]),
-            fit=cast("Fit", value["fit"]),  # checked by __post_init__
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Box:
-    """A rectangle of pixels."""
-
-    top: int
-    left: int
-    height: int
-    width: int
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Prepared:
-    """A network's input and what is needed to bring its output back to the photo."""
-
-    tensor: FloatArray  # [1, 3, H, W]
-    original_size: Size  # of the photo, height and width
-    content: Box  # the part of the network picture that holds the photo
-
-
-def preprocess(image: Picture, spec: Preprocessing, mode: Mode = "bundle") -> Prepared:
-    """Make the network's input from a photo, uint8 RGB [H, W, 3].
-
-    mode "bundle" gives exactly `spec.size`. mode "official" is the ADE20K test pipeline of the
-    TopFormer project (local_configs/_base_/datasets/ade20k_repeat.py): scale with kept proportions
-    so that the short side is `min(spec.size)` but the long side at most 2048, each side rounded as
-    `int(x * scale + 0.5)`; then stretch each side up to a multiple of 32. The shape then varies
-    with the photo. All resizes are those of OpenCV on uint8.
-    Raises `UsageError` on another dtype or shape, `PictureError` on a photo so thin that a side
-    would vanish.
-    """
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
-        raise UsageError(f"A photo is uint8 [H, W, 3], not {image.dtype} of shape {image.shape}.")
     original = (image.shape[0], image.shape[1])
-    if mode == "official":
-        scaled = resize_picture(image, _scaled_size(original, OFFICIAL_LONG, min(spec.size)))
-        size = _up_to_multiple(scaled.shape[0]), _up_to_multiple(scaled.shape[1])
-        tensor = _normalized(resize_picture(scaled, size), spec)
-        return Prepared(tensor, original, Box(0, 0, *size))
-    if mode != "bundle":
-        raise UsageError(
-            f"There is no preprocessing mode {mode!r}; there are 'bundle' and 'official'."
-        )
-    if spec.fit == "stretch":
-        return Prepared(
-            _normalized(resize_picture(image, spec.size), spec), original, Box(0, 0, *spec.size)
-        )
-    inner = _inner_size(original, spec.size)
-    tensor = np.zeros((1, 3, *spec.size), np.float32)
-    tensor[:, :, : inner[0], : inner[1]] = _normalized(resize_picture(image, inner), spec)
-    return Prepared(tensor, original, Box(0, 0, *inner))
+    scaled = resize_picture(image, _scaled_size(original, OFFICIAL_LONG, min(spec.size)))
+    size = _up_to_multiple(scaled.shape[0]), _up_to_multiple(scaled.shape[1])
+    return Prepared(normalized(resize_picture(scaled, size), spec), original, Content(0, 0, *size))
 
 
 def restore_mask(mask: Labels, prepared: Prepared) -> Labels:
@@ -250,15 +153,6 @@ def mean_iou(counts: NDArray[np.int64]) -> tuple[float, NDArray[np.float64]]:
     return (float(per_class[present].mean()) if present.any() else math.nan), per_class
 
 
-def _normalized(image: Picture, spec: Preprocessing) -> FloatArray:
-    """float32 [1, 3, H, W]: `(value - mean) / std` in float64, rounded once."""
-    result = np.empty((1, 3, *image.shape[:2]), np.float32)
-    for channel, (mean, std) in enumerate(zip(spec.mean, spec.std, strict=True)):
-        table = ((np.arange(256) - mean) / std).astype(np.float32)
-        np.take(table, image[..., channel], out=result[0, channel])
-    return result
-
-
 def _scaled_size(photo: Size, long: int, short: int) -> Size:
     """mmcv's `rescale_size`: the largest scale that exceeds neither limit, halves rounded up."""
     scale = min(max(long, short) / max(photo), min(long, short) / min(photo))
@@ -275,13 +169,6 @@ def _up_to_multiple(side: int) -> int:
     return -(-side // OFFICIAL_MULTIPLE) * OFFICIAL_MULTIPLE
 
 
-def _inner_size(photo: Size, frame: Size) -> Size:
-    """The size of a photo that, proportions kept, just fits into the frame; 1 pixel at least."""
-    scale = min(frame[0] / photo[0], frame[1] / photo[1])
-    height, width = (min(frame[i], max(1, int(photo[i] * scale + 0.5))) for i in (0, 1))
-    return height, width
-
-
 def _expect_size(shape: tuple[int, ...], wanted: tuple[int, ...], what: str) -> None:
     if shape != wanted:
         raise UsageError(f"{what} is {_times(shape)}, but {_times(wanted)} was expected.")
@@ -289,19 +176,3 @@ def _expect_size(shape: tuple[int, ...], wanted: tuple[int, ...], what: str) -> 
 
 def _times(shape: tuple[int, ...]) -> str:
     return " x ".join(map(str, shape))
-
-
-def _numbers(value: object, count: int, name: str) -> list[int | float]:
-    if not isinstance(value, list) or len(value) != count:
-        raise _broken(f"{name} must be {count} numbers")
-    # The bound keeps whole numbers of any length out of float(); NaN fails it too.
-    if not all(type(item) in (int, float) and abs(item) < 1e9 for item in value):
-        raise _broken(f"{name} must be {count} numbers")
-    return value
-
-
-def _broken(what: str) -> BundleError:
-    return BundleError(
-        f"The preprocessing of this bundle cannot be used: {what}.",
-        next="edgevit export MODEL --target TARGET -o OUT",
-    )

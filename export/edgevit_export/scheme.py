@@ -6,6 +6,9 @@ from dataclasses import dataclass
 # runtime we ship against takes no newer one.
 OPSETS = (18, 23)
 
+# A module with a true attribute of this name is computed in float32 in files of any precision.
+KEEPS_FP32 = "keeps_fp32"
+
 
 @dataclass(frozen=True, slots=True)
 class Scheme:

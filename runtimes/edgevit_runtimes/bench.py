@@ -11,7 +11,7 @@ from edgevit_runtimes.device import (
     require_runner,
     usable_cores,
 )
-from edgevit_runtimes.engines import engine_of, prepare, versions
+from edgevit_runtimes.engines import chosen, prepare, versions
 from edgevit_runtimes.errors import BadSetting
 from edgevit_runtimes.result import BenchResult, BenchRow, BenchSettings
 from edgevit_runtimes.runners import local
@@ -34,15 +34,16 @@ def bench(
     repeat: int = 1,
     device: str | Device = "local",
     progress: BenchProgress | None = None,
+    engine: str | None = None,
 ) -> BenchResult:
     """Measure each file at each thread count, `repeat` times, with its own inputs.
 
     `inputs[i]` (numpy arrays) and `hashes[i]` (sha256, which the caller has checked) belong to
     `files[i]`. A repeat of a file is a cold start in a fresh process, then a fresh load, warm-up
     and timed runs in this one; the files take turns within a repeat, each repeat starting with
-    the next file. `progress(what, done, total)` counts timed runs. Raises `BadSetting`,
-    `UnknownDevice`, `UnknownEngine`, `MissingRuntime`, `DeviceFailed` or `RunFailed`; the first
-    four before anything is run.
+    the next file. `engine` opens all of them, where it is named. `progress(what, done, total)`
+    counts timed runs. Raises `BadSetting`, `UnknownDevice`, `UnknownEngine`, `MissingRuntime`,
+    `DeviceFailed` or `RunFailed`; the first four before anything is run.
     """
     settings = BenchSettings(tuple(threads), warmup, runs, min_secs, max_secs, repeat)
     where = parse_device(device) if isinstance(device, str) else device
@@ -50,9 +51,9 @@ def bench(
     check_settings(settings, usable_cores())
     if not files or not len(files) == len(inputs) == len(hashes):
         raise BadSetting("Measuring needs at least one file, and inputs and a hash for each.")
-    engines = [engine_of(path) for path in files]
-    for engine in engines:
-        prepare(engine)
+    engines = [chosen(path, engine) for path in files]
+    for entry in engines:
+        prepare(entry)
     machine = machine_facts()  # before the load that measuring makes itself
 
     total = len(settings.threads) * repeat * len(files) * runs
@@ -67,9 +68,17 @@ def bench(
                 label = f"{files[i].name}, threads {count}, repeat {turn + 1} of {repeat}"
                 within = _within(progress, label, done, total)
                 within(0, runs)
-                cold = local.cold_start(files[i], inputs[i], count)
+                cold = local.cold_start(files[i], inputs[i], count, engine=engine)
                 samples = local.warm(
-                    files[i], inputs[i], count, warmup, runs, min_secs, max_secs, within
+                    files[i],
+                    inputs[i],
+                    count,
+                    warmup,
+                    runs,
+                    min_secs,
+                    max_secs,
+                    within,
+                    engine,
                 )
                 done += runs
                 imports[i].append(cold.import_s)
@@ -78,13 +87,13 @@ def bench(
             BenchRow(
                 file=path.name,
                 sha256=digest,
-                engine=engine.name,
-                versions=versions(engine),
+                engine=entry.name,
+                versions=versions(entry),
                 threads=count,
                 cold_imports_s=tuple(imports[i]),
                 repeats=tuple(timings[i]),
             )
-            for i, (path, digest, engine) in enumerate(zip(files, hashes, engines, strict=True))
+            for i, (path, digest, entry) in enumerate(zip(files, hashes, engines, strict=True))
         ]
     return BenchResult(where, machine, settings, tuple(rows))
 

@@ -9,6 +9,7 @@ from types import MappingProxyType, ModuleType
 from edgevit_runtimes.errors import BadSetting, MissingRuntime, UnknownEngine, reason
 from edgevit_runtimes.session import Session
 from edgevit_runtimes.sessions.opened import check_file
+from edgevit_runtimes.setup import PACKAGES, require_tflite
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,16 +18,19 @@ class Engine:
 
     name: str
     suffixes: tuple[str, ...]
-    extra: str  # the extra of edgevit that brings `packages`
+    extra: str | None  # the extra of edgevit that brings `packages`; None: a side environment
     packages: tuple[str, ...]  # as pip names them; the runtime itself first
     aliases: tuple[str, ...] = ()
 
     @property
     def install(self) -> str:
         """The command that installs what this engine needs."""
+        if self.extra is None:
+            return f"edgevit device setup {self.name}"
         return f"pip install 'edgevit[{self.extra}]'"
 
 
+# The first engine of a suffix is the one that opens it where none is named.
 ENGINES: Mapping[str, Engine] = MappingProxyType(
     {
         "onnxruntime": Engine(
@@ -47,13 +51,18 @@ ENGINES: Mapping[str, Engine] = MappingProxyType(
             suffixes=(".tflite",),
             extra="litert",
             packages=("ai-edge-litert",),
-            aliases=("tflite",),
         ),
         "coreml": Engine(
             name="coreml",
             suffixes=(".mlpackage",),
             extra="coreml",
             packages=("coremltools",),
+        ),
+        "tflite": Engine(
+            name="tflite",
+            suffixes=(".tflite",),
+            extra=None,
+            packages=("tflite-runtime", "numpy"),
         ),
     }
 )
@@ -68,17 +77,32 @@ def engine_named(name: str) -> Engine:
 
 
 def engine_of(path: Path) -> Engine:
-    """The engine that a file's suffix names; raises `UnknownEngine`."""
+    """The engine that opens a file by its suffix; raises `UnknownEngine`."""
     for engine in ENGINES.values():
         if path.suffix in engine.suffixes:
             return engine
-    suffixes = ", ".join(suffix for engine in ENGINES.values() for suffix in engine.suffixes)
+    suffixes = ", ".join(dict.fromkeys(s for engine in ENGINES.values() for s in engine.suffixes))
     raise UnknownEngine(f"{path.name} has none of the suffixes that a runtime opens ({suffixes}).")
+
+
+def chosen(path: Path, engine: str | None) -> Engine:
+    """The engine of a name or alias, or where none is named the file's own.
+
+    Raises `UnknownEngine`, also for an engine that does not open such files.
+    """
+    own = engine_of(path)
+    named = own if engine is None else engine_named(engine)
+    if path.suffix not in named.suffixes:
+        raise UnknownEngine(f"{path.name} is opened by {own.name}, not by {engine}.")
+    return named
 
 
 def versions(engine: Engine | str) -> dict[str, str]:
     """Installed version of each package; raises `MissingRuntime` with the install line."""
     entry = engine if isinstance(engine, Engine) else engine_named(engine)
+    if entry.extra is None:
+        require_tflite()
+        return dict(PACKAGES)
     found = {}
     for package in entry.packages:
         try:
@@ -113,9 +137,7 @@ def open_session(path: Path, engine: str | None = None, threads: int = 1) -> Ses
     `engine` is a name or alias, by default the one of the suffix. Raises `UnknownEngine`,
     `BadSetting` (threads), `MissingRuntime`, `DeviceFailed` or `RunFailed`.
     """
-    entry = engine_of(path)
-    if engine is not None and engine_named(engine) != entry:
-        raise UnknownEngine(f"{path.name} is opened by {entry.name}, not by {engine}.")
+    entry = chosen(path, engine)
     if threads < 1:
         raise BadSetting(f"A file runs on at least 1 thread, not {threads}.")
     prepare(entry)
@@ -147,5 +169,9 @@ def _door(engine: Engine) -> ModuleType:
             from edgevit_runtimes.sessions import coreml
 
             return coreml
+        case "tflite":
+            from edgevit_runtimes.sessions import tflite
+
+            return tflite
         case _:
             raise UnknownEngine(f"There is no session for {engine.name!r}.")

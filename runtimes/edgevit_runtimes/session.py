@@ -1,5 +1,6 @@
 """An opened exported file: the same few names for every runtime."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol, Self
@@ -33,6 +34,12 @@ class Session(Protocol):
 
     def run(self, *arrays: Array) -> tuple[Array, ...]:
         """Run once; raises `RunFailed` on a wrong shape or dtype, or where the runtime fails."""
+        ...
+
+    def stopwatch(self, *arrays: Array) -> Callable[[], int]:
+        """A call that runs once on these inputs, and returns the nanoseconds from numpy inputs to
+        numpy outputs; raises as `run` does.
+        """
         ...
 
     def close(self) -> None:

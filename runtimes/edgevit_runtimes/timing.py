@@ -11,6 +11,7 @@ import numpy as np
 from edgevit_runtimes.errors import BadSetting
 
 Run = Callable[[], object]
+Timed = Callable[[], int]  # runs once and returns its nanoseconds
 Progress = Callable[[int, int], None]
 
 TICK_NS = (
@@ -71,7 +72,7 @@ def percentile_ms(samples_s: Sequence[float], percent: float) -> float:
 
 
 def measure(
-    run: Run,
+    timed: Timed,
     warmup: int,
     runs: int,
     min_secs: float,
@@ -91,7 +92,7 @@ def measure(
         half = start + round(max_secs * 5e8)
         for _ in range(warmup):
             before = perf_counter_ns()
-            run()
+            timed()
             after = perf_counter_ns()
             if 2 * after - before > half:
                 break
@@ -99,9 +100,8 @@ def measure(
         first = shown = perf_counter_ns()
         while True:
             before = perf_counter_ns()
-            run()
+            samples.append(timed())
             after = perf_counter_ns()
-            samples.append(after - before)
             if progress is not None and after - shown > TICK_NS:
                 progress(min(len(samples), runs), runs)
                 shown = after
@@ -111,7 +111,7 @@ def measure(
                 break
     if progress is not None:
         progress(runs, runs)
-    return tuple(sample / 1e9 for sample in samples)
+    return tuple(ns / 1e9 for ns in samples)
 
 
 def interleave(

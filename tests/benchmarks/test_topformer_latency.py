@@ -37,15 +37,15 @@ def test_a_run_leaves_samples_facts_and_a_page(recorded: Path) -> None:
     assert set(row["mask"]["samples_s"]) == {"logits", "in_graph", "exact_mask"}
     assert row["mask"]["agreement"] >= 0.999
     page = (recorded / "page.md").read_text("utf-8")
-    assert page == script.page(result)
+    assert script.page(result).strip() in page
+    assert f"<!-- begin {script.PART} -->" in page
     assert "x86-64" in page or result["machine"]["machine"] != "x86_64"
     assert "{" not in page
     assert "None" not in page
 
 
 def test_exported_files_are_kept_while_the_code_stays(recorded: Path) -> None:
-    state = script.source_state()
-    assert state == script.source_state()
+    state = script.source_state(script.SOURCES)
     (stamp,) = (recorded / "work").rglob("made-by")
     assert stamp.read_text() == state
     straight = stamp.with_name("straight.onnx")
@@ -64,23 +64,6 @@ def test_a_recorded_result_is_shown_without_measuring(
     assert "speed (95 %)" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(
-    ("factor", "verdict"), [(2.0, "yes"), (1.0, "yes"), (0.9, "no"), (0.97, "undecided")]
-)
-def test_the_bound_is_kept_where_the_whole_interval_keeps_it(
-    recorded: Path, factor: float, verdict: str
-) -> None:
-    result = json.loads((recorded / "result.json").read_text("utf-8"))
-    noise = (0.98, 1.02) * 30 if factor == 0.97 else (1.0,) * 60
-    result["rows"][0]["samples_s"] = {
-        "straight": [0.01 * factor * part for part in noise],
-        "edgevit": [0.01] * 60,
-    }
-    (row,) = script.logits_rows(result)
-    assert row[script.LOGITS_COLUMNS.index(f"at least {script.KEPT}")] == verdict
-    assert float(row[script.LOGITS_COLUMNS.index("speed (95 %)")].split()[0]) == factor
-
-
 def test_json_of_another_kind_is_refused(recorded: Path) -> None:
     result = json.loads((recorded / "result.json").read_text("utf-8"))
     for wrong in ({**result, "kind": "edgevit-bench"}, {**result, "schema": 2}):
@@ -96,8 +79,3 @@ def test_the_official_order_of_products_computes_the_same() -> None:
     x = torch.randn(1, 208, 4, 6)
     with torch.no_grad():
         torch.testing.assert_close(official(x), attention(x))
-
-
-@pytest.mark.parametrize(("rounds", "blocks"), [(1, [1]), (3, [1, 1, 1]), (12, [3, 3, 2, 2, 2])])
-def test_blocks_share_the_rounds(rounds: int, blocks: list[int]) -> None:
-    assert script._blocks(rounds) == blocks

@@ -266,11 +266,20 @@ def test_official_resize_needs_logits(
     told.refused(2, "--official-resize needs logits")
 
 
-def test_what_is_no_segmentation_is_not_drawn(
+def test_an_option_of_another_task_is_refused(
     cli: Cli, bundle: Path, picture: Path, nothing_runs: None
 ) -> None:
+    told = cli(*words("run", bundle, picture, "--flip-test"))
+    told.refused(2, "--flip-test is for pose; topformer-t's task is segmentation")
     forged(bundle, task="classification")
-    cli(*words("run", bundle, picture)).refused(2, "task is classification")
+    told = cli(*words("run", bundle, picture, "--official-resize"))
+    told.refused(2, "--official-resize is for segmentation; .*task is classification")
+
+
+def test_a_task_that_the_files_do_not_do_is_told(cli: Cli, bundle: Path, picture: Path) -> None:
+    forged(bundle, task="classification")
+    told = cli(*words("run", bundle, picture))
+    told.refused(1, "returned logits of shape .* for 10 classes")
 
 
 @pytest.fixture

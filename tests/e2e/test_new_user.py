@@ -101,13 +101,13 @@ def test_bench_keeps_its_samples(cli: Cli, lines: dict[str, tuple[object, ...]])
 def test_run_writes_what_it_says(cli: Cli, lines: dict[str, tuple[object, ...]]) -> None:
     told = cli(*lines["run"], "--json")
     (told_one,) = json.loads(told.out)
-    assert json.loads(Path("segmented/photo.json").read_text()) == told_one
+    assert json.loads(Path("results/photo.json").read_text()) == told_one
     with Image.open(told_one["mask"]) as mask:
         assert mask.size == (60, 40)
     with Image.open(told_one["overlay"]) as overlay:
         assert overlay.format == "PNG"
     names = ["photo.json", "photo.mask.png", "photo.overlay.png"]
-    assert sorted(path.name for path in Path("segmented").iterdir()) == names
+    assert sorted(path.name for path in Path("results").iterdir()) == names
 
 
 # --- help ----------------------------------------------------------------------------------------
@@ -122,7 +122,7 @@ MENTIONED = {
         "--dry-run",
     ),
     "verify": ("BUNDLE", "--runtime", "--atol", "--json"),
-    "run": ("BUNDLE", "PICTURE", "--output-dir", "--official-resize", ".overlay.png"),
+    "run": ("BUNDLE", "FILE", "--output-dir", "--official-resize", "--boxes", ".overlay.png"),
     "bench": ("--threads", "--runs", "--repeat", "--device", "p50"),
     "list": ("--task", "--json"),
     "info": ("MODEL",),

@@ -11,6 +11,7 @@ from edgevit.errors import BundleError, CheckFailed, UsageError
 from edgevit.manifest import MAX_BYTES, Member, dump
 from edgevit.parity import Verification
 from edgevit_export.artifact import content_sha256
+from edgevit_runtimes.errors import UnknownEngine
 
 Copy = Callable[[], Bundle]
 
@@ -39,6 +40,19 @@ def test_tflite_is_litert_and_what_is_not_there_is_named(host_bundle: Bundle) ->
     assert host_bundle.entry("tflite").format == "litert"
     with pytest.raises(UsageError, match="no ncnn file; it has onnx, executorch, litert, coreml"):
         host_bundle.entry("ncnn")
+
+
+def test_a_named_runtime_narrows_the_files_to_those_it_opens(host_bundle: Bundle) -> None:
+    assert host_bundle.entries() == list(host_bundle.manifest.files)
+    assert [f.path for f in host_bundle.entries(("tflite", "onnx"))] == [
+        "model.tflite",
+        "model.onnx",
+    ]
+    assert [f.path for f in host_bundle.entries((), "tflite")] == ["model.tflite"]
+    with pytest.raises(UsageError, match=r"tflite opens \.tflite files, and there are model\.onnx"):
+        host_bundle.entries(("onnx",), "tflite")
+    with pytest.raises(UnknownEngine, match="no runtime 'ncnn'"):
+        host_bundle.entries((), "ncnn")
 
 
 def test_a_changed_size_or_byte_is_noticed(bundle_copy: Copy) -> None:

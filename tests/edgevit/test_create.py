@@ -32,6 +32,13 @@ def test_the_checkpoint_travels_with_the_network(tmp_path, state_of):
     assert load_network("topformer-t").checkpoint is None
 
 
+def test_the_network_knows_how_its_pictures_are_prepared(tmp_path, state_of):
+    assert create_model("vit-micro").recipe == "drawn"
+    path = tmp_path / "deit.pth"
+    torch.save({"model": state_of(create_model("vit-micro"))}, path)
+    assert create_model("vit-micro", weights=path).recipe == "deit"
+
+
 def test_class_count_of_an_untrained_network():
     assert create_model("topformer-t", num_classes=19).decode_head.conv_seg.out_channels == 19
     assert create_model("topformer-t-cls", num_classes=10).head.l.out_features == 10
@@ -99,7 +106,7 @@ def test_a_class_count_that_is_not_the_checkpoints_is_refused(tmp_path, state_of
 def test_an_imagenet_file_starts_the_backbone_and_warns_of_the_rest(tmp_path, state_of):
     path = tmp_path / "topformer-T-224-66.2.pth"
     torch.save({"state_dict": state_of(create_model("topformer-t-cls"))}, path)
-    with pytest.warns(UserWarning, match=r"backbone\.SIM and decode_head keep their") as seen:
+    with pytest.warns(UserWarning, match=r"backbone\.SIM and decode_head, which keep") as seen:
         network = create_model("topformer-t", weights=path, num_classes=4)
     assert seen[0].filename == __file__, "the warning points at the caller"
     assert network.untrained == ("backbone.SIM", "decode_head")

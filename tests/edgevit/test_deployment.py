@@ -18,20 +18,21 @@ from edgevit.bundle import open_bundle
 from edgevit.create import create_model
 from edgevit.data import scenes
 from edgevit.deployment import (
-    GOLDEN_SEED,
     RANDOM_CASES,
     check_spec,
     deploy,
     golden_cases,
     load,
+    preprocessing_for,
     rounding,
     with_rounding,
 )
 from edgevit.errors import CheckFailed, CheckpointError, UsageError
+from edgevit.golden import GOLDEN_SEED
 from edgevit.parity import FP32_DIFFERENCE, difference
 from edgevit.reparam.line import PASSES
 from edgevit.spec import DeploySpec
-from edgevit.tasks.segmentation import preprocess
+from edgevit.tasks.preprocessing import preprocess
 from edgevit_export import lower as lower_module
 from edgevit_export.artifact import Artifact, content_sha256, content_size
 from edgevit_export.errors import LoweringFailed, Unsupported
@@ -178,6 +179,19 @@ def test_pad_is_in_the_manifest_and_used(spec):
     found = bundle.run(photo)
     assert found.mask.shape == (80, 180)
     assert found.network_mask.shape == SIZE
+
+
+def test_another_preprocessing_can_be_asked_for(spec):
+    bundle = deploy(replace(spec, preprocessing="augreg-adapter"))
+    assert bundle.manifest.preprocessing.mean == (127.5, 127.5, 127.5)
+    for wrong, sentence in (
+        ("deit", "does not fit topformer-t: segmentation takes fit stretch or pad, not crop"),
+        ("pose", "segmentation takes fit stretch or pad, not box"),
+        ("drawn-video", "is for clips"),
+        ("augerg", "did you mean augreg"),
+    ):
+        with pytest.raises(UsageError, match=sentence):
+            check_spec(replace(spec, preprocessing=wrong, force=True))
 
 
 def test_without_rewrites_the_network_is_exported_as_it_was_trained(spec, plain):
@@ -423,7 +437,7 @@ def test_a_failure_leaves_the_bundle_that_was_there(spec, plain, monkeypatch):
         ({"input_size": (0, 64)}, "Input size 0x64 is outside 64 to 2048"),
         ({"input_size": (64, -64)}, "Input size 64x-64 is outside"),
         ({"input_size": (64, 4096)}, "Input size 64x4096 is outside"),
-        ({"input_size": (64,)}, "Input size 64 is outside"),
+        ({"input_size": (64,)}, "takes an input size of two numbers"),
         ({"input_size": (70, 64)}, "multiples of 8 pixels, not 70x64"),
         ({"model": "topformer-t-cls", "output": "mask"}, "topformer-t-cls has no mask"),
     ],
@@ -520,14 +534,15 @@ def test_bounds_can_be_made_absolute(spec, exported_with):
 
 def test_a_network_that_float32_cannot_hold_is_told_apart_from_a_wrong_file(spec):
     network = create_model("topformer-t", weights=spec.weights, input_size=(128, 128))
-    sound, _ = golden_cases(network, spec)
+    asked = preprocessing_for(replace(spec, input_size=(128, 128)), network.recipe)
+    sound, _ = golden_cases(network, spec, asked)
     failed = CheckFailed("model.onnx differs.", next="report this")
     assert rounding(network, sound) < FP32_DIFFERENCE
     assert with_rounding(failed, network, sound) is failed
 
     # Logits beside which float32 keeps four binary digits behind the point.
     network.get_parameter("decode_head.conv_seg.bias").data.fill_(1e6)
-    coarse, _ = golden_cases(network, spec)
+    coarse, _ = golden_cases(network, spec, asked)
     assert rounding(network, coarse) > FP32_DIFFERENCE
     told = with_rounding(failed, network, coarse)
     assert "float64" in told.message

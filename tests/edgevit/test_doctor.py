@@ -8,6 +8,7 @@ import pytest
 
 from edgevit import doctor
 from edgevit.doctor import Need
+from edgevit_runtimes import setup
 
 LINES = [
     "numpy<2.4,>=2",
@@ -146,6 +147,24 @@ def test_a_tool_that_is_missing_says_what_it_is_for() -> None:
     assert (found.state, found.fix) == ("missing", "Debian: apt-get install adb")
     assert "phones" in found.detail
     assert doctor.check_tool("adb", "phones", "adb", "/usr/bin/adb").state == "ok"
+
+
+def test_the_side_environment_is_shown_with_its_command(pretended, monkeypatch, tmp_path):
+    monkeypatch.setenv(setup.HOME, str(tmp_path / "absent"))
+    found = doctor.check_tflite()
+    assert (found.state, found.fix) == ("missing", "edgevit device setup tflite")
+    place = pretended()
+    found = doctor.check_tflite()
+    assert (found.state, found.fix) == ("ok", None)
+    assert found.detail.startswith(f"{place}, ")
+    (place / "bin" / "python").unlink()
+    found = doctor.check_tflite()
+    assert (found.state, found.fix) == ("warning", "edgevit device setup tflite --force")
+    (place / setup.MARKER).unlink()
+    assert (doctor.check_tflite().state, doctor.check_tflite().detail) == (
+        "warning",
+        f"{place} holds other files",
+    )
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import pytest
 from edgevit.errors import UsageError
 from edgevit.knowledge import model_facts, model_lines, model_rows
 from edgevit.models.zoo import MODELS, model_card
+from edgevit.tasks.recipes import RECIPES
 from edgevit_export.formats import FORMATS
 
 
@@ -26,10 +27,18 @@ def test_facts_are_the_cards(name):
     assert all(isinstance(text, str) and text for _, text in lines)
 
 
+def test_the_preprocessing_and_its_source_are_told():
+    told = model_facts("t2t-vit-7")["preprocessing"]
+    assert told == {"t2t": [RECIPES["t2t"].source]}
+    lines = model_lines(model_facts("t2t-vit-7"))
+    assert ["preprocessing", f"t2t: {RECIPES['t2t'].source}"] in lines
+
+
 def test_rows_are_filtered_by_name_and_task():
     assert [row[0] for row in model_rows("", None)] == list(MODELS)
-    assert [row[0] for row in model_rows("-s", "segmentation")] == ["topformer-s"]
-    assert model_rows("", "classification") == model_rows("-cls", None)
+    found = [row[0] for row in model_rows("-s", "segmentation")]
+    assert found == ["topformer-s", "vit-adapter-s-upernet"]
+    assert {row[1] for row in model_rows("", "video")} == {"video"}
     assert model_rows("resnet", None) == []
     assert {len(row) for row in model_rows("", None)} == {7}
 

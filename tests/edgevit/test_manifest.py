@@ -8,6 +8,7 @@ import pytest
 from edgevit.bundle import MANIFEST, Bundle
 from edgevit.errors import BundleError, CheckFailed
 from edgevit.manifest import MAX_FILES, MAX_PATH, SCHEMA, Manifest, dump, parse
+from edgevit.tasks.recipes import preprocessing_of
 
 
 @pytest.fixture
@@ -41,6 +42,24 @@ def test_letters_of_all_scripts_are_kept(manifest: Manifest) -> None:
     count = len(manifest.labels)
     labels = ("Straße", "道路", "\u202eright", *(f"c{i}" for i in range(3, count)))
     assert parse(dump(replace(manifest, labels=labels))).labels == labels
+
+
+@pytest.mark.parametrize(
+    ("task", "recipe", "size"),
+    [
+        ("classification", "deit", (224, 224)),
+        ("pose", "pose", (256, 192)),
+        ("video", "mvit-video-16x4", (16, 224, 224)),
+        ("features", "detection", (672, 672)),
+    ],
+)
+def test_every_task_is_written_and_read(
+    task: str, recipe: str, size: tuple[int, ...], manifest: Manifest
+) -> None:
+    other = replace(
+        manifest, task=task, input_size=size, preprocessing=preprocessing_of(recipe, size)
+    )
+    assert parse(dump(other)) == other
 
 
 @pytest.mark.parametrize(
@@ -106,6 +125,12 @@ def test_paths_stay_inside(manifest: Manifest, kind: str, path: str) -> None:
         (lambda c: c.update(labels=[1]), "no text"),
         (lambda c: c.update(options=[]), ""),
         (lambda c: c.update(input_size=[32, 64]), "not that of the preprocessing"),
+        (lambda c: c.update(input_size=[8, 64, 64]), "not that of the preprocessing"),
+        (lambda c: c.update(input_size=["64", 64]), "no count"),
+        (lambda c: c.update(task="pose"), "pose takes fit box, not stretch"),
+        (lambda c: c.update(task="video"), "video takes clips"),
+        (lambda c: c.update(task="cooking"), "cooking takes fit none"),
+        (lambda c: c["preprocessing"].update(fit="crop", crop=0.9), "takes fit stretch or pad"),
         (lambda c: c.update(input_size=[64]), ""),
         (lambda c: c.update(weights={}), ""),
         (lambda c: c.update(extra=1), "extra"),

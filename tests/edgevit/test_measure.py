@@ -77,6 +77,21 @@ def test_what_cannot_run_here_is_left_out(host_bundle, timed, no_coreml):
     assert names(timed) == ["model.mlpackage"]
 
 
+def test_a_named_runtime_times_the_files_that_it_opens(host_bundle, timed):
+    bench_bundle(host_bundle.path, engine="tflite")
+    assert names(timed) == ["model.tflite"]
+    assert timed["settings"]["engine"] == "tflite"
+
+
+@pytest.mark.usefixtures("classic_runtime")
+def test_the_classic_runtime_is_measured(host_bundle):
+    (row,) = bench_bundle(host_bundle.path, engine="tflite", **QUICK).rows
+    assert row.engine == "tflite"
+    assert row.versions == {"tflite-runtime": "2.14.0", "numpy": "1.26.4"}
+    assert len(row.samples_s) >= 2
+    assert min(row.cold_imports_s) > 0
+
+
 @pytest.fixture
 def unverified(bundle_copy):
     """A bundle that was exported with --no-verify."""

@@ -223,7 +223,7 @@ def test_a_runtime_that_this_machine_cannot_have_is_no_failure(adds_one, monkeyp
     from edgevit import parity
     from edgevit_runtimes.errors import DeviceFailed
 
-    def refuse(path):
+    def refuse(path, engine):
         raise DeviceFailed("Core ML runs on macOS only.")
 
     monkeypatch.setattr(parity, "open_session", refuse)

@@ -1,7 +1,7 @@
-"""Photos through each file: the same mask, exact, at the network's size and at the photo's."""
+"""Photos through each file: the same mask, exact; and each other task from photo to result."""
 
 import contextlib
-from dataclasses import replace
+from dataclasses import fields, replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,13 +12,26 @@ from PIL import Image
 
 from edgevit.bundle import Bundle
 from edgevit.data import scenes
-from edgevit.deployment import GOLDEN_SEED
 from edgevit.errors import CheckFailed, PictureError, UsageError
+from edgevit.golden import GOLDEN_SEED
 from edgevit.ports import from_file, to_file
-from edgevit.predict import Predictor, open_predictor
-from edgevit.tasks.segmentation import preprocess, restore_mask
+from edgevit.predict import (
+    PREDICT,
+    SETTINGS_OF,
+    Predictor,
+    Settings,
+    check_settings,
+    open_predictor,
+)
+from edgevit.tasks.keypoints import COCO
+from edgevit.tasks.preprocessing import preprocess, preprocess_clip
+from edgevit.tasks.recipes import TASK_FITS, preprocessing_of
+from edgevit.tasks.segmentation import restore_mask
+from edgevit_export.artifact import TensorSpec
 from edgevit_runtimes.engines import open_session
 
+USUAL = Settings()
+VIDEO_SEED = scenes.VIDEO_SEEDS[0]
 HERE = ("onnx", "executorch", "litert")
 SIZE = (64, 64)
 
@@ -62,7 +75,7 @@ def test_the_mask_is_upsample_then_argmax(format_, host_bundle, photo):
 
 
 def test_official_resize_is_two_resizes_then_argmax(host_bundle, photo):
-    with open_predictor(host_bundle, "onnx", official=True) as predictor:
+    with open_predictor(host_bundle, "onnx", Settings(official_resize=True)) as predictor:
         found = predictor.predict(photo)
     logits = logits_of(host_bundle, "onnx", photo)
     wanted = up(up(logits, SIZE), photo.shape[:2]).argmax(1)[0].numpy()
@@ -72,7 +85,7 @@ def test_official_resize_is_two_resizes_then_argmax(host_bundle, photo):
 
 def test_official_resize_differs_from_the_default_only_along_borders(host_bundle, photo):
     default = host_bundle.run(photo, format="onnx")
-    with open_predictor(host_bundle, "onnx", official=True) as predictor:
+    with open_predictor(host_bundle, "onnx", Settings(official_resize=True)) as predictor:
         official = predictor.predict(photo)
     assert np.array_equal(official.network_mask, default.network_mask)
     differs = official.mask != default.mask
@@ -128,27 +141,25 @@ def changed(bundle: Bundle, **changes: object) -> Bundle:
     return Bundle(bundle.path, replace(bundle.manifest, **changes))
 
 
-@pytest.mark.parametrize("task", ["classification", "features"])
-def test_other_tasks_are_not_drawn(task, host_bundle):
-    bundle = changed(host_bundle, task=task)
-    with pytest.raises(UsageError, match=f"task is {task}") as caught, open_predictor(bundle):
-        raise AssertionError("opened")
-    assert caught.value.next == f"edgevit verify {bundle.path}"
-
-
 def test_official_resize_needs_logits(host_bundle):
     bundle = changed(host_bundle, output="mask")
     with (
         pytest.raises(UsageError, match="--official-resize needs logits"),
-        open_predictor(bundle, official=True),
+        open_predictor(bundle, settings=Settings(official_resize=True)),
     ):
         raise AssertionError("opened")
 
 
-def predictor_of(bundle: Bundle, output: np.ndarray) -> Predictor:
-    """A predictor whose runtime returns this."""
-    session = SimpleNamespace(run=lambda *_: [output])
-    return Predictor(bundle, bundle.entry("onnx"), session, False)
+def predictor_of(bundle: Bundle, *outputs: np.ndarray, settings=USUAL) -> Predictor:
+    """A predictor whose runtime returns these, and keeps what it was given."""
+    seen: list[np.ndarray] = []
+
+    def run(*arrays):
+        seen.extend(arrays)
+        return list(outputs)
+
+    session = SimpleNamespace(run=run, seen=seen)
+    return Predictor(bundle, bundle.entry("onnx"), session, settings)
 
 
 def test_values_that_are_not_finite_are_no_mask(host_bundle, photo):
@@ -175,6 +186,231 @@ def test_a_mask_from_the_file_is_kept_as_logits_are(host_bundle, photo):
     assert found.network_mask.dtype == wanted.network_mask.dtype == np.uint8
     assert np.array_equal(found.mask, wanted.mask)
     assert found.shares == wanted.shares
+
+
+# --- the other tasks, with a runtime that returns what is wanted ---------------------------------
+
+
+def of_task(bundle: Bundle, task: str, labels: tuple[str, ...], *ports: TensorSpec) -> Bundle:
+    """A bundle of another task: its .onnx file returns these outputs."""
+    recipe = {
+        "classification": "deit",
+        "video": "drawn-video",
+        "pose": "pose",
+        "features": "detection",
+    }[task]
+    size = (4, 64, 64) if task == "video" else (64, 64)
+    file = replace(
+        bundle.entry("onnx"),
+        inputs=(TensorSpec("image", (1, 3, *size), "float32", "NCHW"),),
+        outputs=ports,
+    )
+    return changed(
+        bundle,
+        task=task,
+        labels=labels,
+        input_size=size,
+        preprocessing=preprocessing_of(recipe, size),
+        files=(file,),
+    )
+
+
+LOGITS = TensorSpec("logits", (1, 3), "float32", "any")
+HEATMAPS = TensorSpec("heatmaps", (1, 17, 16, 16), "float32", "NCHW")
+
+
+@pytest.fixture(scope="module")
+def classifier(host_bundle):
+    return of_task(host_bundle, "classification", ("cat", "dog", "cow"), LOGITS)
+
+
+@pytest.fixture(scope="module")
+def watcher(host_bundle):
+    return of_task(host_bundle, "video", ("still", "left", "right"), LOGITS)
+
+
+@pytest.fixture(scope="module")
+def poser(host_bundle):
+    return of_task(host_bundle, "pose", COCO.names, HEATMAPS)
+
+
+def test_a_classifier_names_its_guesses(classifier, photo):
+    logits = np.log(np.array([[0.2, 0.7, 0.1]], np.float32))
+    predictor = predictor_of(classifier, logits, settings=Settings(top=2))
+    found = predictor.predict(photo)
+    assert [guess.name for guess in found.guesses] == ["dog", "cat"]
+    assert found.headline == "dog 70.0 %, cat 20.0 %"
+    assert np.array_equal(found.logits, logits[0])
+    wanted = preprocess(photo, classifier.manifest.preprocessing).tensor
+    assert np.array_equal(predictor.session.seen[0], wanted)
+    assert found.to_json()["guesses"][0]["name"] == "dog"
+    assert found.drawings()["classes"].size[0] >= photo.shape[1]
+    assert len(predictor_of(classifier, logits).predict(photo).guesses) == 3
+
+
+@pytest.mark.parametrize("shape", [(1, 4), (3,), (1, 3, 1, 1), (2, 3)])
+def test_logits_of_another_shape_are_refused(shape, classifier, watcher, photo):
+    logits = np.zeros(shape, np.float32)
+    with pytest.raises(CheckFailed, match="for 3 classes"):
+        predictor_of(classifier, logits).predict(photo)
+    with pytest.raises(CheckFailed, match="for 3 classes"):
+        predictor_of(watcher, logits).predict([photo] * 4)
+
+
+def test_a_clip_is_sampled_and_classified(watcher, tmp_path):
+    frames = list(scenes.clip(VIDEO_SEED, 10, 80, 96).frames)
+    logits = np.log(np.array([[0.25, 0.25, 0.5]], np.float32))
+    predictor = predictor_of(watcher, logits)
+    found = predictor.predict(frames)
+    assert found.headline.startswith("right 50.0 %, still 25.0 %")
+    assert found.clip.indices == (3, 4, 5, 6)
+    wanted = preprocess_clip(frames[3:7], watcher.manifest.preprocessing).tensor
+    assert np.array_equal(predictor.session.seen[0], wanted)
+    for index, frame in enumerate(frames):
+        Image.fromarray(frame).save(tmp_path / f"{index}.png")
+    again = predictor.predict(tmp_path)
+    assert again.clip.indices == found.clip.indices
+    assert np.array_equal(predictor.session.seen[1], wanted)
+    told = again.to_json()
+    assert told["frames"] == [3, 4, 5, 6]
+    assert told["note"].startswith("4 frames, stride 1")
+    assert again.drawings()["clip"].size[0] > 300
+    spread = predictor_of(watcher, logits, settings=Settings(stride=0)).predict(frames)
+    assert spread.clip.indices == (1, 3, 5, 8)
+
+
+def heatmaps_at(*places):
+    """Gaussians around x, y of a map of 16 x 16, one a keypoint; the rest is empty."""
+    maps = np.zeros((1, 17, 16, 16), np.float32)
+    y, x = np.mgrid[:16, :16]
+    for keypoint, (a, b) in enumerate(places):
+        maps[0, keypoint] = np.exp(-((x - a) ** 2 + (y - b) ** 2) / 8)
+    return maps
+
+
+def test_poses_are_found_box_by_box(poser, photo):
+    boxes = [(10.0, 20.0, 40.0, 40.0), (0.0, 0.0, 100.0, 100.0)]
+    predictor = predictor_of(poser, heatmaps_at((7.5, 7.5), (5, 7.5)))
+    found = predictor.predict(photo, boxes)
+    assert len(predictor.session.seen) == 2
+    for pose, (x, y, width, height) in zip(found.poses, boxes, strict=True):
+        assert pose.points[0] == pytest.approx((x + width / 2, y + height / 2), abs=0.5)
+        # The region is 1.25 times the box, and 15 steps of the heatmap wide.
+        assert pose.points[1][0] == pytest.approx(x + width / 2 - 2.5 * 1.25 * width / 15, abs=2)
+        assert pose.scores[2] == 0
+    assert found.headline == "4 of 34 keypoints in 2 boxes"
+    told = found.to_json()["people"]
+    assert [row["box"] for row in told] == [list(box) for box in boxes]
+    assert told[0]["keypoints"][0]["name"] == "nose"
+    assert found.drawings()["pose"].size == (400, 300)  # small photos are drawn twice as large
+
+
+def test_without_a_box_all_of_the_photo_is_one(poser, photo):
+    found = predictor_of(poser, heatmaps_at((7.5, 7.5))).predict(photo)
+    assert found.boxes == ((0.0, 0.0, 200.0, 150.0),)
+    assert found.poses[0].points[0] == pytest.approx((100, 75), abs=0.5)
+    nobody = predictor_of(poser, heatmaps_at()).predict(photo, [])
+    assert nobody.headline == "0 of 0 keypoints in 0 boxes"
+    assert nobody.to_json() == {"people": []}
+    assert nobody.drawings()["pose"].size == (400, 300)
+
+
+def test_the_flip_test_runs_twice_and_averages(poser, photo):
+    maps = heatmaps_at((7.5, 7.5), (3, 7.5), (12, 7.5))  # nose, left and right eye
+    predictor = predictor_of(poser, maps, settings=Settings(flip_test=True))
+    found = predictor.predict(photo)
+    plain, mirrored = predictor.session.seen
+    assert np.array_equal(mirrored, plain[..., ::-1])
+    # The eyes stand as far from the middle, and change places when mirrored: all stays.
+    once = predictor_of(poser, maps).predict(photo)
+    assert found.poses[0].points[:3] == pytest.approx(once.poses[0].points[:3], abs=0.01)
+
+
+def test_the_flip_test_needs_to_know_left_from_right(host_bundle, photo):
+    unknown = of_task(host_bundle, "pose", tuple("abcdefghijklmnopq"), HEATMAPS)
+    predictor = predictor_of(unknown, heatmaps_at(), settings=Settings(flip_test=True))
+    with pytest.raises(UsageError, match="which keypoints are left and right"):
+        predictor.predict(photo)
+    points = predictor_of(unknown, heatmaps_at((7.5, 7.5))).predict(photo)
+    assert points.to_json()["people"][0]["keypoints"][0]["name"] == "a"
+
+
+@pytest.mark.parametrize("shape", [(1, 16, 16, 16), (17, 16, 16), (2, 17, 4, 4)])
+def test_heatmaps_of_another_shape_are_refused(shape, poser, photo):
+    with pytest.raises(CheckFailed, match="for 17 keypoints"):
+        predictor_of(poser, np.zeros(shape, np.float32)).predict(photo)
+
+
+def test_features_are_named_measured_and_drawn(host_bundle, photo):
+    ports = [TensorSpec(f"p{i}", (1, 4, 8 // i, 8 // i), "float32", "NCHW") for i in (1, 2)]
+    bundle = of_task(host_bundle, "features", (), *ports)
+    rng = np.random.default_rng(0)
+    maps = [rng.normal(0, 1, port.shape).astype(np.float32) for port in ports]
+    found = predictor_of(bundle, *maps).predict(photo)
+    assert found.headline == "p1 4x8x8, p2 4x4x4"
+    assert [one.name for one in found.maps] == ["p1", "p2"]
+    norms = [float(np.linalg.norm(values[0], axis=0).mean()) for values in maps]
+    told = found.to_json()["maps"]
+    assert [told[name]["mean_norm"] for name in told] == pytest.approx(norms, abs=1e-5)
+    assert found.seen.shape == (64, 64, 3)
+    assert not (found.seen[:40] == found.seen[0, 0]).all()
+    drawn = found.drawings()["features"]
+    assert drawn.size[0] > 3 * 200
+
+
+# --- settings ------------------------------------------------------------------------------------
+
+OTHERS = [
+    (name, task)
+    for task, known in SETTINGS_OF.items()
+    for name in ("official_resize", "top", "stride", "flip_test", "threshold", "boxes")
+    if name not in known
+]
+
+
+@pytest.mark.parametrize(("name", "task"), OTHERS)
+def test_a_setting_of_another_task_is_refused(name, task, host_bundle):
+    asked = Settings(**{name: 1 if name in ("top", "stride", "threshold") else True})
+    option = f"--{name.replace('_', '-')}"
+    with pytest.raises(UsageError, match=f"{option} is for .*'s task is {task}") as refused:
+        check_settings(changed(host_bundle, task=task), asked)
+    assert refused.value.next.startswith("edgevit run")
+
+
+def test_every_setting_belongs_to_a_task():
+    known = {name for names in SETTINGS_OF.values() for name in names}
+    assert known == {field.name for field in fields(Settings)}
+    assert set(SETTINGS_OF) == set(PREDICT) == set(TASK_FITS)
+
+
+@pytest.mark.parametrize(
+    ("task", "asked", "message"),
+    [
+        ("classification", Settings(top=0), "--top takes"),
+        ("video", Settings(stride=-1), "--stride takes"),
+        ("video", Settings(stride=5000), "--stride takes"),
+        ("pose", Settings(threshold=1.5), "--threshold takes"),
+        ("pose", Settings(threshold=float("nan")), "--threshold takes"),
+        ("cooking", Settings(), "There is no task 'cooking'"),
+    ],
+)
+def test_settings_out_of_bounds_are_refused(task, asked, message, host_bundle):
+    with pytest.raises(UsageError, match=message):
+        check_settings(changed(host_bundle, task=task), asked)
+
+
+def test_sources_of_another_kind_are_refused(classifier, watcher, poser, photo, tmp_path):
+    logits = np.zeros((1, 3), np.float32)
+    with pytest.raises(UsageError, match="is a folder, and topformer-t takes pictures"):
+        predictor_of(classifier, logits).predict(tmp_path)
+    with pytest.raises(UsageError, match="takes one picture"):
+        predictor_of(classifier, logits).predict([photo, photo])
+    with pytest.raises(UsageError, match="--boxes is for pose"):
+        predictor_of(classifier, logits).predict(photo, [(0, 0, 1, 1)])
+    with pytest.raises(UsageError, match="at least one frame"):
+        predictor_of(watcher, logits).predict([])
+    with pytest.raises(UsageError, match="above 0"):
+        predictor_of(poser, heatmaps_at()).predict(photo, [(0, 0, 0, 1)])
 
 
 def test_the_session_is_closed(host_bundle, photo):

@@ -10,6 +10,7 @@ from edgevit.errors import CheckFailed, UsageError
 from edgevit.manifest import Member, dump
 from edgevit.verify import verify_bundle
 from edgevit_export.artifact import content_sha256
+from edgevit_runtimes.errors import DeviceFailed, MissingRuntime
 
 
 def test_every_file_is_run_again(host_bundle):
@@ -33,6 +34,26 @@ def test_only_the_formats_asked_for(host_bundle):
     assert list(verify_bundle(host_bundle, ("tflite", "onnx"))) == ["model.tflite", "model.onnx"]
     with pytest.raises(UsageError, match="The bundle has no ncnn file; it has onnx, exec"):
         verify_bundle(host_bundle, ("ncnn",))
+
+
+@pytest.mark.usefixtures("classic_runtime")
+def test_the_classic_runtime_where_it_is_asked_for(host_bundle):
+    found = verify_bundle(host_bundle, engine="tflite")
+    assert list(found) == ["model.tflite"]
+    assert dict(found["model.tflite"].runtime)["tflite-runtime"] == "2.14.0"
+
+
+def test_a_runtime_that_fails_where_it_is_asked_for_is_a_failure(host_bundle, pretended):
+    shape = str(list(host_bundle.entry("litert").inputs[0].shape))
+    pretended(shape=shape, load="os.abort()")
+    with pytest.raises(DeviceFailed, match=r"ended \(SIGABRT\) on model\.tflite"):
+        verify_bundle(host_bundle, engine="tflite")
+
+
+def test_a_runtime_that_is_not_there_is_told(host_bundle, monkeypatch, tmp_path):
+    monkeypatch.setenv("EDGEVIT_TFLITE_HOME", str(tmp_path / "absent"))
+    with pytest.raises(MissingRuntime, match="which is not there"):
+        verify_bundle(host_bundle, engine="tflite")
 
 
 def test_bounds_are_the_callers_where_given(host_bundle):

@@ -7,7 +7,14 @@ import numpy as np
 import pytest
 
 from edgevit_runtimes import engines
-from edgevit_runtimes.engines import ENGINES, engine_named, engine_of, open_session, versions
+from edgevit_runtimes.engines import (
+    ENGINES,
+    chosen,
+    engine_named,
+    engine_of,
+    open_session,
+    versions,
+)
 from edgevit_runtimes.errors import BadSetting, MissingRuntime, RunFailed, UnknownEngine
 
 HEAVY = (
@@ -48,16 +55,22 @@ def test_a_suffix_names_its_engine(name: str) -> None:
     engine = ENGINES[name]
     assert engine.name == name
     for suffix in engine.suffixes:
-        assert engine_of(Path(f"model{suffix}")) is engine
+        path = Path(f"model{suffix}")
+        first = next(each for each in ENGINES.values() if suffix in each.suffixes)
+        assert engine_of(path) is chosen(path, None) is first
+        assert chosen(path, name) is engine
     for alias in (name, *engine.aliases):
         assert engine_named(alias) is engine
-    assert engine.install == f"pip install 'edgevit[{engine.extra}]'"
+    if engine.extra is None:
+        assert engine.install == f"edgevit device setup {name}"
+    else:
+        assert engine.install == f"pip install 'edgevit[{engine.extra}]'"
 
 
 def test_unknown_names_list_what_exists() -> None:
-    with pytest.raises(UnknownEngine, match=r"onnxruntime, executorch, litert, coreml"):
+    with pytest.raises(UnknownEngine, match=r"onnxruntime, executorch, litert, coreml, tflite\."):
         engine_named("tensorrt")
-    with pytest.raises(UnknownEngine, match=r"\.onnx, \.pte, \.tflite, \.mlpackage"):
+    with pytest.raises(UnknownEngine, match=r"\(\.onnx, \.pte, \.tflite, \.mlpackage\)"):
         engine_of(Path("model.engine"))
     with pytest.raises(UnknownEngine, match="opened by onnxruntime, not by litert"):
         open_session(Path("model.onnx"), engine="litert")

@@ -12,9 +12,10 @@ C = TypeVar("C")
 @dataclass(frozen=True, slots=True)
 class Adapted(Generic[C]):
     """A checkpoint brought to a network: its configuration, its tensors under our names, what it
-    leaves untrained.
+    leaves untrained, and the preprocessing recipe where it tells a source other than the card's.
     """
 
     config: C
     tensors: Mapping[str, Tensor]
     untrained: tuple[str, ...] = ()
+    recipe: str | None = None

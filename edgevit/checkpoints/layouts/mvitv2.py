@@ -38,6 +38,7 @@ from edgevit.models.mvitv2 import (
 PREFER = ("model_state", "state_dict", "model")
 
 OPTIONS = ("cls_token", "inflate")
+SSV2_CLASSES = 174  # of Something-Something v2, which samples its frames otherwise than Kinetics
 # How a picture's convolution becomes a clip's: copied to every frame as SlowFast's
 # CHECKPOINT_IN_INIT does it, copied and divided by their number as CHECKPOINT_INFLATE (I3D), or put
 # at the center frame between zeros, which the paper describes.
@@ -121,14 +122,16 @@ def adapt(
     inferred = _infer(named, config, options)
     if card.task == "classification":
         inferred = replace(inferred, cls_query=inferred.cls_token and is_from_timm(tensors))
-        return Adapted(inferred, _resized(named, inferred, inferred))
+        recipe = "timm-mvit" if is_from_timm(tensors) else None
+        return Adapted(inferred, _resized(named, inferred, inferred), recipe=recipe)
     if not _is_picture_file(named):
         if "inflate" in options:
             raise CheckpointError(
                 "inflate was asked for, but the checkpoint is no picture network's.",
                 next="leave inflate out",
             )
-        return Adapted(inferred, _resized(named, inferred, inferred))
+        recipe = "mvit-video-ssv2" if inferred.num_classes == SSV2_CLASSES else None
+        return Adapted(inferred, _resized(named, inferred, inferred), recipe=recipe)
     if "inflate" not in options:
         raise CheckpointError(
             f"The checkpoint is a picture network's; {card.name} can start from it, but its head"

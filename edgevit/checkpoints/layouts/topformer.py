@@ -13,6 +13,7 @@ from torch import Tensor
 
 from edgevit.checkpoints.layouts.adapted import Adapted
 from edgevit.errors import CheckpointError, UsageError
+from edgevit.models.card import ModelCard
 from edgevit.models.topformer import (
     CONFIGS,
     INJECTIONS,
@@ -42,15 +43,18 @@ MAX_CLASSES, MAX_WIDTH = 65_536, 2048
 
 
 def configure(
-    variant: str, task: str, num_classes: int | None, options: Mapping[str, object]
+    card: ModelCard,
+    input_size: tuple[int, ...],
+    num_classes: int | None,
+    options: Mapping[str, object],
 ) -> Config:
-    """The variant's configuration with the caller's options; raises `UsageError`."""
-    config = config_of(variant, task)
+    """The card's configuration with the caller's options, at any size; raises `UsageError`."""
+    config = config_of(card)
     for name, value in options.items():
-        if name == "injection" and task == "classification":
+        if name == "injection" and card.task == "classification":
             raise UsageError(
-                f"topformer-{variant}-cls has no injection: its head reads the tokens themselves.",
-                next=f"edgevit info topformer-{variant}-cls",
+                f"{card.name} has no injection: its head reads the tokens themselves.",
+                next=f"edgevit info {card.name}",
             )
         if name == "injection" and value in INJECTIONS:
             config = replace(config, injection=cast("Injection", value))
@@ -62,7 +66,7 @@ def configure(
         else:
             raise UsageError(
                 f"TopFormer has no option {name!r}; it has {' and '.join(OPTIONS)}.",
-                next=f"edgevit info topformer-{variant}",
+                next=f"edgevit info {card.name}",
             )
     return replace(config, num_classes=num_classes) if num_classes else config
 
@@ -88,13 +92,16 @@ def is_imagenet(tensors: Mapping[str, Tensor]) -> bool:
 
 
 def adapt(
-    tensors: Mapping[str, Tensor], task: str, config: Config, options: Mapping[str, object]
+    tensors: Mapping[str, Tensor],
+    card: ModelCard,
+    config: Config,
+    options: Mapping[str, object],
 ) -> Adapted[Config]:
-    """Bring a state dict to the network of `task`; what its shapes tell overrides the variant's
+    """Bring a state dict to the card's network; what its shapes tell overrides the variant's
     defaults.
     """
     tensors = rename(tensors)
-    match task:
+    match card.task:
         case "classification":
             return _classifier(tensors, config)
         case "features":

@@ -143,7 +143,18 @@ def adapt(
             stored_grid(options),
         )
     headless = not any(key.startswith("head") for key in found)
-    return Adapted(config, found, HEAD if headless else ())
+    return Adapted(config, found, HEAD if headless else (), _recipe(tensors, layout))
+
+
+def _recipe(tensors: Mapping[str, Tensor], layout: Layout) -> str | None:
+    """How the source prepares its pictures, where it is not the card's: DeiT's, MAE's,
+    transformers' own.
+    """
+    if any(key.endswith(("mask_token", "fc_norm.weight")) for key in tensors):
+        return "mae"
+    if layout == "deit" or any(key.startswith("deit.") for key in tensors):
+        return "deit"
+    return "huggingface" if layout == "huggingface" else None
 
 
 def _without_decoder(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

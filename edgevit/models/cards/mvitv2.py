@@ -16,6 +16,7 @@ def _image(
     published: tuple[Published, ...] = (),
     side: int = 224,
     classes: int = 1000,
+    recipe: str = "mvit",
 ) -> ModelCard:
     return ModelCard(
         name=f"mvitv2-{variant}",
@@ -29,6 +30,7 @@ def _image(
         params=params,
         gmacs=gmacs,
         license="Apache-2.0",
+        recipe=recipe,
         published=published,
     )
 
@@ -38,6 +40,7 @@ def _video(
     size: tuple[int, int, int],
     params: int,
     gmacs: float,
+    recipe: str,
     published: tuple[Published, ...] = (),
     classes: int = 400,
 ) -> ModelCard:
@@ -53,6 +56,7 @@ def _video(
         params=params,
         gmacs=gmacs,
         license="Apache-2.0",
+        recipe=recipe,
         published=published,
     )
 
@@ -70,6 +74,7 @@ def _fpn(variant: str, params: int, gmacs: float, published: tuple[Published, ..
         params=params,
         gmacs=gmacs,
         license="Apache-2.0",
+        recipe="detection",
         published=published,
     )
 
@@ -107,9 +112,30 @@ CARDS = (
     _image("b", 51_472_744, 10.1024, _imagenet(84.4, 84.424)),
     _image("l", 217_992_952, 43.7112, (*_imagenet(85.3, 85.264), *L_21K)),
     _image("h", 666_879_912, 120.305, H_21K),
-    _video("s", (16, 224, 224), 34_537_744, 64.2238, _clips((81.0, 94.6), (68.2, 91.4))),
-    _video("b", (32, 224, 224), 51_230_128, 224.4728, _clips((82.9, 95.7), (70.5, 92.7))),
-    _video("l", (40, 312, 312), 213_390_112, 2823.4041, _clips((86.1, 97.0), (73.3, 94.1))),
+    _video(
+        "s",
+        (16, 224, 224),
+        34_537_744,
+        64.2238,
+        "mvit-video-16x4",
+        _clips((81.0, 94.6), (68.2, 91.4)),
+    ),
+    _video(
+        "b",
+        (32, 224, 224),
+        51_230_128,
+        224.4728,
+        "mvit-video-32x3",
+        _clips((82.9, 95.7), (70.5, 92.7)),
+    ),
+    _video(
+        "l",
+        (40, 312, 312),
+        213_390_112,
+        2823.4041,
+        "mvit-video-40x3",
+        _clips((86.1, 97.0), (73.3, 94.1)),
+    ),
     _fpn(
         "t",
         26_135_648,
@@ -125,6 +151,6 @@ CARDS = (
     ),
     _fpn("l", 215_398_688, 401.8216, _coco(f"{CASCADE}, ImageNet-21k first", 55.8, 48.3)),
     _fpn("h", 668_444_032, 1103.5725, _coco(f"{CASCADE}, ImageNet-21k first", 56.1, 48.5)),
-    _image("micro", 786_081, 0.0724, side=128, classes=9),
-    _video("micro", (8, 96, 96), 799_257, 0.1691, classes=9),
+    _image("micro", 786_081, 0.0724, side=128, classes=9, recipe="drawn"),
+    _video("micro", (8, 96, 96), 799_257, 0.1691, "drawn-video", classes=9),
 )

@@ -21,6 +21,7 @@ def _card(
         params=params,
         gmacs=gmacs,
         license="BSD-3-Clause-Clear",
+        recipe="t2t",
         published=published,
     )
 
@@ -66,5 +67,6 @@ CARDS: tuple[ModelCard, ...] = (
         params=912_239,
         gmacs=0.1035,
         license="Apache-2.0",
+        recipe="drawn",
     ),
 )

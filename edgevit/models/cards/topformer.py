@@ -18,10 +18,10 @@ def _topformer(
     gmacs: float,
     published: tuple[Published, ...] = (),
 ) -> ModelCard:
-    suffix, classes, outputs = {
-        "segmentation": ("", 150, ("logits",)),
-        "classification": ("-cls", 1000, ("logits",)),
-        "features": ("-features", None, ("scale8", "scale16", "scale32")),
+    suffix, classes, outputs, recipe = {
+        "segmentation": ("", 150, ("logits",), "segmentation"),
+        "classification": ("-cls", 1000, ("logits",), "topformer-cls"),
+        "features": ("-features", None, ("scale8", "scale16", "scale32"), "segmentation"),
     }[task]
     return ModelCard(
         name=f"topformer-{variant}{suffix}",
@@ -35,6 +35,7 @@ def _topformer(
         params=params,
         gmacs=gmacs,
         license="Apache-2.0",
+        recipe=recipe,
         published=published,
     )
 

@@ -36,6 +36,7 @@ def _vit(
         params=params,
         gmacs=gmacs,
         license="Apache-2.0",
+        recipe="drawn" if variant == "micro" else "augreg",
         published=published,
     )
 

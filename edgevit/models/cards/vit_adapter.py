@@ -13,7 +13,11 @@ MAPS = ("scale4", "scale8", "scale16", "scale32")
 
 
 def _features(
-    variant: str, params: int, gmacs: float, published: tuple[Published, ...] = ()
+    variant: str,
+    params: int,
+    gmacs: float,
+    published: tuple[Published, ...] = (),
+    recipe: str = "segmentation",
 ) -> ModelCard:
     return ModelCard(
         name=f"vit-adapter-{variant}",
@@ -27,6 +31,7 @@ def _features(
         params=params,
         gmacs=gmacs,
         license=LICENSE,
+        recipe=recipe,
         published=published,
     )
 
@@ -38,6 +43,7 @@ def _upernet(
     published: tuple[Published, ...] = (),
     size: int = 512,
     classes: int = 150,
+    recipe: str = "segmentation",
 ) -> ModelCard:
     return ModelCard(
         name=f"vit-adapter-{variant}-upernet",
@@ -51,6 +57,7 @@ def _upernet(
         params=params,
         gmacs=gmacs,
         license=LICENSE,
+        recipe=recipe,
         published=published,
     )
 
@@ -73,14 +80,14 @@ CARDS: tuple[ModelCard, ...] = (
     _features("t", 7_966_640, 20.6711),
     _features("s", 27_503_888, 53.6295),
     _features("b", 99_495_392, 157.0968),
-    _features("l", 326_973_632, 445.7065),
-    _features("t-det", 7_966_640, 18.5120, _coco("DeiT", 46.0, 41.0)),
-    _features("s-det", 27_503_888, 49.3113, _coco("DeiT", 48.2, 42.8)),
-    _features("b-det", 99_495_392, 148.4604, _coco("DeiT", 49.6, 43.6)),
-    _features("l-det", 326_973_632, 416.9185, _coco("AugReg", 52.1, 46.0)),
+    _features("l", 326_973_632, 445.7065, recipe="augreg-adapter"),
+    _features("t-det", 7_966_640, 18.5120, _coco("DeiT", 46.0, 41.0), "detection"),
+    _features("s-det", 27_503_888, 49.3113, _coco("DeiT", 48.2, 42.8), "detection"),
+    _features("b-det", 99_495_392, 148.4604, _coco("DeiT", 49.6, 43.6), "detection"),
+    _features("l-det", 326_973_632, 416.9185, _coco("AugReg", 52.1, 46.0), "augreg-adapter"),
     _upernet("t", 36_062_428, 232.0438, (*_ade("DeiT", 42.6, 43.6), *_ade("AugReg", 43.9, 44.8))),
     _upernet("s", 57_614_908, 267.3475, _ade("DeiT", 46.2, 47.1)),
     _upernet("b", 133_636_876, 375.5055, (*_ade("DeiT", 48.8, 49.7), *_ade("AugReg", 51.9, 52.5))),
-    _upernet("l", 363_802_092, 667.2423, _ade("AugReg", 53.4, 54.4)),
-    _upernet("micro", 930_532, 0.2825, size=128, classes=10),
+    _upernet("l", 363_802_092, 667.2423, _ade("AugReg", 53.4, 54.4), recipe="augreg-adapter"),
+    _upernet("micro", 930_532, 0.2825, size=128, classes=10, recipe="drawn"),
 )

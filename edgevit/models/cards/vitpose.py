@@ -25,6 +25,7 @@ def _card(
         params=params,
         gmacs=gmacs,
         license="Apache-2.0",
+        recipe="pose",
         published=published,
     )
 

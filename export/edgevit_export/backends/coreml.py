@@ -8,6 +8,7 @@ import tempfile
 import uuid
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,26 +18,32 @@ from torch.export import ExportedProgram
 from edgevit_export.artifact import Artifact, content_sha256, content_size
 from edgevit_export.borders import describe, outputs_of
 from edgevit_export.capture import capture
+from edgevit_export.errors import Unsupported
 from edgevit_export.formats import FORMATS, tool_versions
 from edgevit_export.names import Names
 from edgevit_export.quiet import quiet
-from edgevit_export.scheme import Scheme
+from edgevit_export.scheme import KEEPS_FP32, Scheme
 
 NAMESPACE = uuid.UUID("5b1f3a52-8f4e-5a41-9a55-0f6f3c1f0d3e")  # of the item names in our manifests
 
+MOST_DIMENSIONS = 5  # of a tensor of an ML program
 DATE = "com.github.apple.coremltools.conversion_date"
 
 
 def write(
     model: nn.Module, example: tuple[Tensor, ...], names: Names, scheme: Scheme, path: Path
 ) -> Artifact:
-    """Write an .mlpackage directory for iOS 16 and macOS 13 or newer; raises `LoweringFailed`."""
+    """Write an .mlpackage directory for iOS 16 and macOS 13 or newer; raises `LoweringFailed`, and
+    `Unsupported` on a tensor of more than five dimensions.
+    """
     with quiet(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # coremltools warns of every untested torch version
         import coremltools as ct
 
         program = _without_aliases(capture(model, example).run_decompositions({}))
         precision = ct.precision.FLOAT16 if scheme.precision == "fp16" else ct.precision.FLOAT32
+        if scheme.precision == "fp16" and _mark_fp32(program, model):
+            precision = ct.transform.FP16ComputePrecision(op_selector=_half)
         converted = ct.convert(
             program,
             source="pytorch",
@@ -50,6 +57,7 @@ def write(
             minimum_deployment_target=ct.target.iOS16,
             skip_model_load=True,
         )
+        _check_ranks(converted.get_spec().mlProgram)
         with tempfile.TemporaryDirectory() as scratch:
             saved = Path(scratch) / "model.mlpackage"
             converted.save(str(saved))
@@ -68,6 +76,42 @@ def write(
         tools=tool_versions(FORMATS["coreml"]),
         facts={"minimum_target": "iOS16, macOS13", "compute_precision": scheme.precision},
     )
+
+
+def _mark_fp32(program: ExportedProgram, model: nn.Module) -> int:
+    """Mark what modules with a true `keeps_fp32` compute; returns how many operations that are.
+
+    The mark takes the place of the stack trace, which coremltools carries through all its passes.
+    """
+    kept = {name for name, module in model.named_modules() if getattr(module, KEEPS_FP32, False)}
+    marked = 0
+    for node in program.graph.nodes:
+        stack = node.meta.get("nn_module_stack", {})
+        if any(path in kept for path, _ in stack.values()):
+            node.meta["stack_trace"] = KEEPS_FP32
+            marked += 1
+    return marked
+
+
+def _half(operation: Any) -> bool:
+    """Whether coremltools may compute an operation in float16."""
+    from coremltools.converters.mil.mil.scope import ScopeSource
+
+    return KEEPS_FP32 not in operation.scopes[ScopeSource.EXIR_STACK_TRACE]
+
+
+def _check_ranks(program: Any) -> None:
+    """Raise `Unsupported` where a tensor has more dimensions than Core ML runs."""
+    for function in program.functions.values():
+        for block in function.block_specializations.values():
+            for operation in block.operations:
+                rank = max((out.type.tensorType.rank for out in operation.outputs), default=0)
+                if rank > MOST_DIMENSIONS:
+                    raise Unsupported(
+                        f"The network's {operation.type} has {rank} dimensions, and Core ML takes"
+                        f" {MOST_DIMENSIONS} at most.",
+                        next="export with the rewrites (without --no-reparameterize)",
+                    )
 
 
 def _without_aliases(program: ExportedProgram) -> ExportedProgram:

@@ -55,12 +55,14 @@ def _report(model: Message, size: int, blobs: Blobs) -> FileReport:
         )
     ops: dict[str, int] = {}
     opsets = set[str]()
+    rank = 0
     for _, function in program.entries(2):
         opsets.add(function.text(2))
         pending = [block for _, block in function.entries(3)]
         while pending:
             for operation in pending.pop().messages(3):
                 add(ops, printable(operation.text(1)))
+                rank = max(rank, _rank(operation))
                 pending.extend(operation.messages(4))
                 _collect_blobs(operation, blobs)
     if not ops:
@@ -69,6 +71,7 @@ def _report(model: Message, size: int, blobs: Blobs) -> FileReport:
         "spec version": version,
         "opset": ", ".join(sorted(printable(opset) for opset in opsets)),
         "constants": ops.pop("const", 0),
+        "highest rank": rank,
     }
     facts.update(_metadata(description))
     inputs, outputs = _features(description)
@@ -81,6 +84,13 @@ def _report(model: Message, size: int, blobs: Blobs) -> FileReport:
         ops=most_frequent_first(ops),
         facts=facts,
     )
+
+
+def _rank(operation: Message) -> int:
+    """The most dimensions that an output of an operation has."""
+    kinds = (output.message(2) for output in operation.messages(3))
+    tensors = (kind.message(1) for kind in kinds if kind is not None)
+    return max((tensor.integer(2) for tensor in tensors if tensor is not None), default=0)
 
 
 def _collect_blobs(operation: Message, blobs: Blobs) -> None:

@@ -3,7 +3,6 @@
 import io
 import json
 import os
-import signal
 import subprocess
 import sys
 import sysconfig
@@ -13,24 +12,33 @@ from pathlib import Path
 import numpy as np
 
 from edgevit_runtimes import errors
-from edgevit_runtimes.engines import open_session
+from edgevit_runtimes.engines import chosen, open_session
 from edgevit_runtimes.errors import DeviceFailed, RunFailed, RuntimesError
 from edgevit_runtimes.session import Array
+from edgevit_runtimes.sessions import tflite
 from edgevit_runtimes.timing import ColdStart, Progress, measure
+from edgevit_runtimes.worker import ending
 
 WORKER = "edgevit_runtimes.runners.cold"
 WORKER_SECS = 600.0
 
 
 def cold_start(
-    path: Path, inputs: Sequence[Array], threads: int, timeout_secs: float = WORKER_SECS
+    path: Path,
+    inputs: Sequence[Array],
+    threads: int,
+    timeout_secs: float = WORKER_SECS,
+    engine: str | None = None,
 ) -> ColdStart:
     """Import the runtime, load the file and run it once in a fresh Python process.
 
     A runtime that ends its process on a broken file ends that one only. Raises what the session
     raised, `RunFailed` where the process died, `DeviceFailed` where it took longer than
-    `timeout_secs`.
+    `timeout_secs`. The classic tflite-runtime is in a process of its own as it is, and keeps its
+    own limits.
     """
+    if chosen(path, engine).name == tflite.ENGINE:
+        return tflite.cold_start(path, inputs, threads)
     # -P: a directory named like a package in the user's working directory must not be imported.
     command = [sys.executable, "-P", "-m", WORKER, str(path.absolute()), "--threads", str(threads)]
     try:
@@ -50,7 +58,7 @@ def cold_start(
         raise DeviceFailed(f"No process could be started: {error.strerror or error}.") from error
     if done.returncode != 0:
         raise RunFailed(
-            f"The runtime ended its process ({_ending(done.returncode)}) on {path.name}.",
+            f"The runtime ended its process ({ending(done.returncode)}) on {path.name}.",
             next="edgevit export MODEL -o DIR",
         )
     return _answer(done.stdout, path.name)
@@ -65,10 +73,11 @@ def warm(
     min_secs: float,
     max_secs: float,
     progress: Progress | None = None,
+    engine: str | None = None,
 ) -> tuple[float, ...]:
     """Seconds of each timed run of a freshly loaded file in this process; see `timing.measure`."""
-    with open_session(path, threads=threads) as session:
-        return measure(lambda: session.run(*inputs), warmup, runs, min_secs, max_secs, progress)
+    with open_session(path, engine, threads) as session:
+        return measure(session.stopwatch(*inputs), warmup, runs, min_secs, max_secs, progress)
 
 
 def _packed(inputs: Sequence[Array]) -> bytes:
@@ -102,12 +111,3 @@ def _answer(printed: bytes, file: str) -> ColdStart:
     except (ValueError, KeyError, TypeError, AttributeError):
         raise RunFailed(f"The process that ran {file} gave no answer.") from None
     raise failure
-
-
-def _ending(code: int) -> str:
-    if code >= 0:
-        return f"exit code {code}"
-    try:
-        return signal.Signals(-code).name
-    except ValueError:
-        return f"signal {-code}"

@@ -1,7 +1,7 @@
 """.tflite files through LiteRT's interpreter, with its built-in XNNPACK delegate."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +34,17 @@ def open_(path: Path, threads: int) -> Session:
         check_magic(path, b"TFL3", "a LiteRT (TensorFlow Lite) file")
         interpreter = runtime.Interpreter(str(path), num_threads=threads)
         interpreter.allocate_tensors()
-        taken, given = _tensors(interpreter, path.name)
-        inputs = tuple(_port(name, detail, path.name) for name, detail in taken)
-        outputs = tuple(_port(name, detail, path.name) for name, detail in given)
+        runners = [
+            interpreter.get_signature_runner(key) for key in interpreter.get_signature_list()
+        ]
+        taken, given = tensors(
+            interpreter.get_input_details(),
+            interpreter.get_output_details(),
+            [(runner.get_input_details(), runner.get_output_details()) for runner in runners],
+            path.name,
+        )
+        inputs = tuple(port(name, detail, path.name) for name, detail in taken)
+        outputs = tuple(port(name, detail, path.name) for name, detail in given)
     into = [detail["index"] for _, detail in taken]
     out_of = [detail["index"] for _, detail in given]
 
@@ -49,26 +57,32 @@ def open_(path: Path, threads: int) -> Session:
     return OpenFile(ENGINE, path.name, inputs, outputs, call)
 
 
-Named = list[tuple[str, dict[str, Any]]]
+Detail = Mapping[str, Any]  # a tensor, as an interpreter describes it
+Signature = tuple[Mapping[str, Detail], Mapping[str, Detail]]
+Named = list[tuple[str, Detail]]
 
 
-def _tensors(interpreter: Any, file: str) -> tuple[Named, Named]:
-    """Name and detail of each input and output, in the order in which the network had them."""
-    inputs = [(detail["name"], detail) for detail in interpreter.get_input_details()]
-    outputs = [(detail["name"], detail) for detail in interpreter.get_output_details()]
-    signatures = interpreter.get_signature_list()
+def tensors(
+    in_graph: Sequence[Detail],
+    out_of_graph: Sequence[Detail],
+    signatures: Sequence[Signature],
+    file: str,
+) -> tuple[Named, Named]:
+    """Name and detail of each input and output, in the order in which the network had them.
+
+    Raises `RunFailed` for a file with several signatures.
+    """
+    inputs: Named = [(detail["name"], detail) for detail in in_graph]
+    outputs: Named = [(detail["name"], detail) for detail in out_of_graph]
     if not signatures:
         return inputs, outputs
     if len(signatures) > 1:
         raise RunFailed(f"{file} has {len(signatures)} signatures, and one is run; split the file.")
-    signature = interpreter.get_signature_runner(next(iter(signatures)))
-    return (
-        _in_order(signature.get_input_details().items(), inputs),
-        _in_order(signature.get_output_details().items(), outputs),
-    )
+    taken, given = signatures[0]
+    return _in_order(taken.items(), inputs), _in_order(given.items(), outputs)
 
 
-def _in_order(named: Iterable[tuple[str, dict[str, Any]]], in_graph: Named) -> Named:
+def _in_order(named: Iterable[tuple[str, Detail]], in_graph: Named) -> Named:
     # A signature is a map sorted by name: output_10 comes before output_2.
     entries = list(named)
     if all(NUMBERED.fullmatch(name) for name, _ in entries):
@@ -77,7 +91,8 @@ def _in_order(named: Iterable[tuple[str, dict[str, Any]]], in_graph: Named) -> N
     return sorted(entries, key=lambda entry: place[entry[1]["index"]])
 
 
-def _port(name: str, detail: dict[str, Any], file: str) -> Port:
+def port(name: str, detail: Detail, file: str) -> Port:
+    """A tensor as a port; raises `RunFailed` as `fixed_port` does."""
     signature = detail.get("shape_signature")
     shape = detail["shape"] if signature is None or not len(signature) else signature
     dtype = np.dtype(detail["dtype"])

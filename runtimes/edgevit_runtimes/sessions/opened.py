@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
+from time import perf_counter_ns
 from types import TracebackType
 from typing import Self
 
@@ -18,6 +19,7 @@ MAX_BYTES = 2 << 30  # what flatbuffers and one protobuf can hold
 WRITE_AGAIN = "edgevit export MODEL -o DIR"
 
 Call = Callable[[tuple[Array, ...]], Sequence[Array]]
+Watch = Callable[[tuple[Array, ...]], Callable[[], int]]
 
 
 @dataclass(slots=True)
@@ -29,14 +31,14 @@ class OpenFile:
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
     call: Call | None  # None once closed
+    release: Callable[[], None] | None = None  # for a runtime that dropping `call` does not free
+    watch: Watch | None = None  # for a runtime that lies behind a pipe, which must not be timed
 
     def run(self, *arrays: Array) -> tuple[Array, ...]:
         """Run once, copying inputs in and outputs out; raises `RunFailed`."""
         if self.call is None:
             raise RunFailed(f"{self.file} was closed before this run.")
-        check_arrays(arrays, self.inputs, self.file)
-        # Runtimes read raw memory: strided views are copied, 0-d arrays stay 0-d.
-        ready = tuple(np.require(array, requirements="C") for array in arrays)
+        ready = self._ready(arrays)
         try:
             return tuple(self.call(ready))
         except RuntimesError:
@@ -46,9 +48,31 @@ class OpenFile:
                 f"{self.engine} failed while running {self.file}: {reason(error)}."
             ) from error
 
+    def stopwatch(self, *arrays: Array) -> Callable[[], int]:
+        """A call that runs once on these inputs, and returns the nanoseconds from numpy inputs to
+        numpy outputs; raises as `run` does.
+        """
+        if self.watch is not None and self.call is not None:
+            return self.watch(self._ready(arrays))
+
+        def once() -> int:
+            before = perf_counter_ns()
+            self.run(*arrays)
+            return perf_counter_ns() - before
+
+        return once
+
     def close(self) -> None:
         """Free the runtime's memory; later runs are refused."""
         self.call = None
+        if self.release is not None:
+            self.release()
+            self.release = None
+
+    def _ready(self, arrays: Sequence[Array]) -> tuple[Array, ...]:
+        check_arrays(arrays, self.inputs, self.file)
+        # Runtimes read raw memory: strided views are copied, 0-d arrays stay 0-d.
+        return tuple(np.require(array, requirements="C") for array in arrays)
 
     def __enter__(self) -> Self:
         return self

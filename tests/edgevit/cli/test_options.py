@@ -29,9 +29,10 @@ def test_what_is_no_number_is_refused(text: str) -> None:
 def test_sizes() -> None:
     assert sizes(None) == (None,)
     assert sizes(["64 96", "64x96", "-1X2"]) == ((64, 96), (64, 96), (-1, 2))
+    assert sizes(["8 64 96", "8x64x96"]) == ((8, 64, 96), (8, 64, 96))
 
 
-@pytest.mark.parametrize("text", ["64", "64x", "x64", "64x64x64", "a b", "6.4 64", "", "²x²"])
+@pytest.mark.parametrize("text", ["64", "64x", "x64", "8x64x64x64", "a b", "6.4 64", "", "²x²"])
 def test_what_is_no_size_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="a height and a width") as refused:
         sizes([text])

@@ -63,7 +63,7 @@ def test_seeds_differ_and_repeat() -> None:
 def test_seed_ranges_are_disjoint() -> None:
     assert range(0, 1_000_000) == TRAIN_SEEDS
     assert range(1_000_000, 1_000_200) == HELD_OUT_SEEDS
-    assert len(RANGES) == 6
+    assert len(RANGES) == 7
     for a, b in combinations(RANGES, 2):
         assert a.stop <= b.start or b.stop <= a.start, f"{a} overlaps {b}"
 

@@ -13,6 +13,7 @@ from torch import nn
 
 from edgevit.create import create_model
 from edgevit.models.topformer import INJECTIONS, build, config_of
+from edgevit.models.zoo import model_card
 from edgevit.parity import difference
 
 PARITY = Path(__file__).resolve().parents[2] / "parity"
@@ -227,13 +228,13 @@ def test_restated_injections_and_token_strides(kind, stride, filled):
 @pytest.mark.parametrize("depthwise", [False, True])
 def test_restated_widths_that_a_checkpoint_may_have(depthwise, filled):
     config = replace(
-        config_of("b", "segmentation"),
+        config_of(model_card("topformer-b")),
         num_classes=7,
         decode_channels=128,
         head_channels=128,
         depthwise_fuse=depthwise,
     )
-    network = filled(build("segmentation", config, False).eval())
+    network = filled(build(model_card("topformer-b"), config, False).eval())
     x = image((64, 96))
     compared(network, x, [segment(state64(network), "b", x)])
 

@@ -9,6 +9,7 @@ from torch import nn
 from edgevit.create import create_model
 from edgevit.models.layers import HardSigmoid
 from edgevit.models.topformer import INJECTIONS, TokenGroups, build, config_of
+from edgevit.models.zoo import model_card
 from edgevit.reparam.fold_fuse import fold_depthwise_fuse
 from edgevit.reparam.fold_gates import fold_hard_sigmoids
 from edgevit.reparam.fold_norms import fold_batch_norms
@@ -103,8 +104,9 @@ def test_a_dense_fuse_stays(folded):
 
 
 def test_a_head_of_one_channel_is_both_dense_and_depthwise(filled):
-    config = replace(config_of("t", "segmentation"), decode_channels=1, head_channels=1)
-    network = filled(build("segmentation", config, False).eval()).double()
+    card = model_card("topformer-t")
+    config = replace(config_of(card), decode_channels=1, head_channels=1)
+    network = filled(build(card, config, False).eval()).double()
     before = run(network)
     assert equal(run(fold_depthwise_fuse(fold_batch_norms(network))), before)
 

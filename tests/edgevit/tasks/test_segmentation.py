@@ -1,4 +1,3 @@
-import json
 import math
 
 import cv2
@@ -6,19 +5,17 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edgevit.errors import BundleError, PictureError, UsageError
+from edgevit.errors import PictureError, UsageError
 from edgevit.tasks import segmentation as module
 from edgevit.tasks.mask import exact_mask
+from edgevit.tasks.preprocessing import Content, Fit, Preprocessing, preprocess
 from edgevit.tasks.resize import bilinear
 from edgevit.tasks.segmentation import (
-    Box,
-    Fit,
-    Preprocessing,
     class_shares,
     confusion,
     mean_iou,
     official_resize,
-    preprocess,
+    preprocess_official,
     restore_mask,
 )
 
@@ -32,75 +29,6 @@ def spec(height: int, width: int, fit: Fit = "stretch") -> Preprocessing:
 
 def photo(height: int, width: int) -> NDArray[np.uint8]:
     return np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
-
-
-def test_json_round_trip() -> None:
-    original = spec(448, 512, "pad")
-    assert Preprocessing.from_json(json.loads(json.dumps(original.to_json()))) == original
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"size": [448]},
-        {"size": [448.0, 448]},
-        {"size": [True, 448]},
-        {"size": [0, 448]},
-        {"size": [448, 1 << 40]},
-        {"mean": [1, 2]},
-        {"mean": ["1", 2, 3]},
-        {"mean": [10**400, 2, 3]},
-        {"std": [1e-300, 1, 1]},
-        {"mean": [math.nan, 2, 3]},
-        {"std": [1, 0, 1]},
-        {"std": [1, math.inf, 1]},
-        {"fit": "crop"},
-        {"fit": ["pad"]},
-        {"more": 1},
-    ],
-)
-def test_json_is_read_strictly(change: dict[str, object]) -> None:
-    with pytest.raises(BundleError, match="preprocessing of this bundle"):
-        Preprocessing.from_json({**spec(448, 448).to_json(), **change})
-
-
-@pytest.mark.parametrize("value", [None, [], {}, {"size": [1, 1], "mean": [1, 1, 1], "fit": "pad"}])
-def test_json_without_an_entry_is_refused(value: object) -> None:
-    with pytest.raises(BundleError, match="exactly size, mean, std and fit"):
-        Preprocessing.from_json(value)
-
-
-def test_stretch_is_the_normalized_opencv_resize() -> None:
-    image = photo(683, 512)
-    prepared = preprocess(image, spec(448, 320))
-    resized = cv2.resize(image, (320, 448), interpolation=cv2.INTER_LINEAR)
-    wanted = (resized.astype(np.float64) - MEAN) / STD
-    assert prepared.tensor.dtype == np.float32
-    assert prepared.tensor.shape == (1, 3, 448, 320)
-    assert np.array_equal(prepared.tensor[0], wanted.astype(np.float32).transpose(2, 0, 1))
-    assert prepared.original_size == (683, 512)
-    assert prepared.content == Box(0, 0, 448, 320)
-
-
-@pytest.mark.parametrize(
-    ("size", "content"),
-    [
-        ((480, 640), Box(0, 0, 336, 448)),
-        ((683, 512), Box(0, 0, 448, 336)),  # 512 * 448 / 683 = 335.8
-        ((448, 448), Box(0, 0, 448, 448)),
-        ((10, 9000), Box(0, 0, 1, 448)),  # 0.498 rounds to 0, and one row is kept
-    ],
-)
-def test_pad_keeps_proportions_and_fills_with_the_mean(size: tuple[int, int], content: Box) -> None:
-    image = photo(*size)
-    prepared = preprocess(image, spec(448, 448, "pad"))
-    assert prepared.content == content
-    assert prepared.tensor.shape == (1, 3, 448, 448)
-    inner = prepared.tensor[:, :, : content.height, : content.width]
-    outer = preprocess(image, spec(content.height, content.width)).tensor
-    assert np.array_equal(inner, outer)
-    assert not prepared.tensor[:, :, content.height :].any()
-    assert not prepared.tensor[:, :, :, content.width :].any()
 
 
 @pytest.mark.parametrize(
@@ -125,9 +53,9 @@ def test_pad_keeps_proportions_and_fills_with_the_mean(size: tuple[int, int], co
 def test_official_shapes_by_hand(
     size: tuple[int, int], short: int, wanted: tuple[int, int]
 ) -> None:
-    prepared = preprocess(photo(*size), spec(short, short), mode="official")
+    prepared = preprocess_official(photo(*size), spec(short, short))
     assert prepared.tensor.shape == (1, 3, *wanted)
-    assert prepared.content == Box(0, 0, *wanted)
+    assert prepared.content == Content(0, 0, *wanted)
     assert prepared.original_size == size
 
 
@@ -136,25 +64,13 @@ def test_official_pixels_are_two_opencv_resizes() -> None:
     first = cv2.resize(image, (448, 598), interpolation=cv2.INTER_LINEAR)
     second = cv2.resize(first, (448, 608), interpolation=cv2.INTER_LINEAR)
     wanted = (second.astype(np.float64) - MEAN) / STD
-    tensor = preprocess(image, spec(448, 448), mode="official").tensor
+    tensor = preprocess_official(image, spec(448, 448)).tensor
     assert np.array_equal(tensor[0], wanted.astype(np.float32).transpose(2, 0, 1))
 
 
 def test_official_refuses_a_thread_of_a_photo() -> None:
     with pytest.raises(PictureError, match="too thin"):
-        preprocess(np.zeros((1, 5000, 3), np.uint8), spec(448, 448), mode="official")
-
-
-def test_preprocess_refuses_other_arrays_and_modes() -> None:
-    for image in (
-        photo(4, 4)[..., 0],
-        photo(4, 4).astype(np.float32),
-        np.zeros((0, 4, 3), np.uint8),
-    ):
-        with pytest.raises(UsageError, match="A photo is uint8"):
-            preprocess(image, spec(8, 8))  # type: ignore[arg-type]
-    with pytest.raises(UsageError, match="no preprocessing mode"):
-        preprocess(photo(4, 4), spec(8, 8), mode="other")  # type: ignore[arg-type]
+        preprocess_official(np.zeros((1, 5000, 3), np.uint8), spec(448, 448))
 
 
 @pytest.mark.parametrize("fit", ["stretch", "pad"])

@@ -36,6 +36,7 @@ def test_agrees_with_coremltools(mlpackage):
     types = Counter(op.type for op in function.block_specializations[function.opset].operations)
     report = read(mlpackage)
     assert report.facts["constants"] == types.pop("const")
+    assert report.facts["highest rank"] == 4
     assert report.ops == types
     assert report.facts["opset"] == function.opset
     assert report.facts["metadata com.github.apple.coremltools.version"] == "9.0"

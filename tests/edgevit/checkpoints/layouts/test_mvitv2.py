@@ -174,6 +174,12 @@ def test_the_class_token_is_found_and_its_rule_is_the_projects(micro_cls, tmp_pa
     assert torch.equal(run(ours), run(timm))
 
 
+def test_timms_files_prepare_their_pictures_otherwise(micro, tmp_path):
+    _, official = load(MICRO, save(tmp_path / "official.pth", micro))
+    _, timm = load(MICRO, save(tmp_path / "timm.pth", in_timm(micro)))
+    assert (official.recipe, timm.recipe) == (None, "timm-mvit")
+
+
 @pytest.mark.parametrize("timm", [False, True])
 def test_channels_that_double_in_the_mlp_are_found(timm, state_of, tmp_path):
     config = replace(IMAGE["micro"], expand_in_attention=False)

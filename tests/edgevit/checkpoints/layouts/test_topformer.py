@@ -10,7 +10,7 @@ from edgevit.checkpoints.strict import CheckpointMismatch
 from edgevit.create import create_model
 from edgevit.errors import CheckpointError, UsageError
 from edgevit.models.topformer import INJECTIONS, build, config_of
-from edgevit.models.zoo import MODELS
+from edgevit.models.zoo import MODELS, model_card
 
 
 @pytest.fixture
@@ -27,7 +27,8 @@ def saved(tmp_path, state_of):
 
 
 def of_config(variant="t", **changes):
-    return build("segmentation", replace(config_of(variant, "segmentation"), **changes), False)
+    card = model_card(f"topformer-{variant}")
+    return build(card, replace(config_of(card), **changes), False)
 
 
 def loaded_as_given(network, state):
@@ -124,7 +125,7 @@ def test_a_pre_release_backbone_file_starts_the_backbone(saved):
         create_model("topformer-t-cls"),
         lambda s: {"state_dict": {pre_release(key): value for key, value in s.items()}},
     )
-    with pytest.warns(UserWarning, match="ImageNet backbone file"):
+    with pytest.warns(UserWarning, match="holds no weights for"):
         network = create_model("topformer-t", weights=path)
     key = "tpm.layer3.conv.4.c.weight"
     assert torch.equal(network.state_dict()[f"backbone.{key}"], state[key])
@@ -163,8 +164,8 @@ def test_backbone_init(task, untrained, tmp_path, state_of):
     with pytest.warns(UserWarning, match="random start") as seen:
         network = create_model(f"topformer-t{task}", weights=path)
     assert str(seen[0].message) == (
-        "topformer-T-224-66.2.pth is an ImageNet backbone file:"
-        f" {' and '.join(untrained)} keep their random start"
+        "topformer-T-224-66.2.pth holds no weights for"
+        f" {' and '.join(untrained)}, which keep their random start"
     )
     state = network.state_dict()
     for key, value in state.items():
@@ -297,16 +298,19 @@ def test_the_classifiers_count_comes_from_its_head(saved):
 
 
 def test_configure_is_the_variants_table_with_options():
-    assert configure("b", "segmentation", None, {}) == config_of("b", "segmentation")
-    changed = configure("t", "features", None, {"injection": "fuse_multi", "token_stride": 32})
+    b, features = model_card("topformer-b"), model_card("topformer-t-features")
+    assert configure(b, (512, 512), None, {}) == config_of(b)
+    options = {"injection": "fuse_multi", "token_stride": 32}
+    changed = configure(features, (512, 512), None, options)
     assert (changed.injection, changed.token_stride) == ("fuse_multi", 32)
     with pytest.raises(UsageError):
-        configure("t", "segmentation", None, {"injection": None})
+        configure(b, (512, 512), None, {"injection": None})
 
 
 def test_adapting_leaves_the_given_tensors_alone():
     state = of_config().state_dict()
     keys = list(state)
-    adapted = adapt(state, "features", config_of("t", "features"), {})
+    card = model_card("topformer-t-features")
+    adapted = adapt(state, card, config_of(card), {})
     assert list(state) == keys
     assert not any(key.startswith("decode_head") for key in adapted.tensors)

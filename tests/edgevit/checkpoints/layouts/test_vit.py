@@ -370,6 +370,29 @@ def test_who_wrote_it():
     assert layout_of({}) == "timm"
 
 
+@pytest.mark.parametrize(
+    ("save", "changes", "recipe"),
+    [
+        (bare, {}, None),  # timm's, or anybody's: the card's own
+        (google(), {}, None),
+        (wrapped("state_dict"), {}, None),
+        (wrapped("model"), {}, "deit"),
+        (bare, DISTILLED, "deit"),
+        (bare, MEAN, "mae"),
+        (wrapped("model"), MEAN, "mae"),
+        (huggingface(), {}, "huggingface"),
+        (huggingface(later=True), {}, "huggingface"),
+        (huggingface(root="deit."), DISTILLED, "deit"),
+    ],
+)
+def test_a_files_source_tells_how_its_pictures_are_prepared(save, changes, recipe, made, tmp_path):
+    _, state = made(**changes)
+    checkpoint = read_checkpoint(save(state, tmp_path), PREFER)
+    config = configure(MICRO, SIZE, None, {})
+    adapted = adapt(checkpoint.tensors, MICRO, config, {}, container=checkpoint.container)
+    assert adapted.recipe == recipe
+
+
 def test_adapting_leaves_the_given_tensors_alone(made):
     _, state = made(SQUARE)
     config = configure(MICRO, SIZE, None, {})

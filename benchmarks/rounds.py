@@ -1,0 +1,100 @@
+"""What the latency scripts share: rounds in blocks, speeds with their verdict, and what code and
+which tools a result was made with.
+"""
+
+import hashlib
+import subprocess
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from benchmarks.straight import STRAIGHT
+from edgevit_export.formats import FORMATS
+from edgevit_runtimes.engines import open_session
+from edgevit_runtimes.timing import interleave, percentile_ms, ratio_interval
+
+ROOT = Path(__file__).resolve().parents[1]
+MEASURED = tuple(STRAIGHT)
+KEPT = 0.97  # of the straight export's speed, at least, in every runtime
+BLOCKS = 5  # files are opened anew this often, so that one lucky memory layout decides nothing
+SOURCE_SUFFIXES = (".py", ".json", ".safetensors")
+
+Samples = dict[str, list[float]]  # seconds; sample i of every candidate is of round i
+
+
+def blocks(rounds: int) -> list[int]:
+    """Rounds of each block, none empty."""
+    count = min(BLOCKS, rounds)
+    return [rounds // count + (i < rounds % count) for i in range(count)]
+
+
+def extend(
+    samples: Samples, runs: Mapping[str, Callable[[], object]], rounds: int, warmup: int
+) -> None:
+    """Time a block of rounds in turns, and append its samples."""
+    for who, measured in interleave(runs, rounds, warmup=warmup).items():
+        samples[who] += measured
+
+
+def time_files(files: Mapping[str, tuple[Path, Any]], rounds: int, warmup: int) -> Samples:
+    """Time files on one thread in turns, each on its own input, opened anew for every block."""
+    samples: Samples = {who: [] for who in files}
+    for block in blocks(rounds):
+        with ExitStack() as stack:
+            runs = {}
+            for who, (path, array) in files.items():
+                session = stack.enter_context(open_session(path, threads=1))
+                runs[who] = lambda session=session, array=array: session.run(array)
+            extend(samples, runs, block, warmup)
+    return samples
+
+
+def speed_cells(samples: Mapping[str, list[float]], at_least: float) -> list[str]:
+    """Both medians in ms, the speed with its interval, and whether all of it keeps the bound."""
+    middle, low, high = ratio_interval(samples["straight"], samples["edgevit"])
+    return [
+        f"{percentile_ms(samples['straight'], 50):.2f}",
+        f"{percentile_ms(samples['edgevit'], 50):.2f}",
+        f"{middle:.3f} ({low:.3f} to {high:.3f})",
+        "yes" if low >= at_least else "no" if high < at_least else "undecided",
+    ]
+
+
+def source_state(sources: Iterable[str], *facts: object) -> str:
+    """A hash over files and folders of the repository, the tools' versions, and further facts."""
+    digest = hashlib.sha256()
+    for source in sources:
+        place = ROOT / source
+        for path in sorted([place] if place.is_file() else place.rglob("*.*")):
+            if path.suffix in SOURCE_SUFFIXES:
+                digest.update(path.read_bytes())
+    digest.update(repr((tool_versions(), *facts)).encode())
+    return digest.hexdigest()
+
+
+def tool_versions() -> dict[str, str]:
+    """Packages that wrote or run the files."""
+    packages = {p for name in MEASURED for p in FORMATS[name].packages}
+    return {name: version(name) for name in sorted({*packages, "onnxruntime", "numpy"})}
+
+
+def git(*words: str) -> str | None:
+    """What git prints; None where it fails or is absent."""
+    command = ["git", "-C", str(ROOT), *words]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError:
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def commit() -> str | None:
+    """The checked-out commit, twelve digits."""
+    return git("rev-parse", "--short=12", "HEAD")
+
+
+def changed() -> bool:
+    """Whether tracked files differ from that commit."""
+    return bool(git("status", "--porcelain", "--untracked-files=no"))

@@ -1,0 +1,68 @@
+"""The feature pyramid's nearest resizes and its coarsest level in operations that XNNPACK takes."""
+
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from edgevit.models.mvitv2 import EverySecond, MViTPyramid, Nearest
+
+
+class CopyPixels(nn.Module):
+    """Nearest resize between two fixed sizes as two products with matrices of ones and zeros."""
+
+    rows: Tensor
+    columns: Tensor
+
+    def __init__(self, size: tuple[int, ...], target: tuple[int, ...], like: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("rows", copying_matrix(size[0], target[0], like))
+        self.register_buffer("columns", copying_matrix(size[1], target[1], like))
+
+    def forward(self, x: Tensor, _: Tensor) -> Tensor:
+        """[B, C, h, w] -> [B, C, H, W]."""
+        x = F.linear(x, self.columns)
+        return F.linear(x.transpose(-1, -2), self.rows).transpose(-1, -2)
+
+
+class SkippingConv(nn.Module):
+    """Every second pixel, as a depthwise convolution with one weight of 1."""
+
+    weight: Tensor
+
+    def __init__(self, channels: int, like: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("weight", like.new_ones(channels, 1, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, H, W] -> [B, C, ceil(H / 2), ceil(W / 2)]."""
+        return F.conv2d(x, self.weight, stride=2, groups=self.weight.shape[0])
+
+
+def copying_matrix(size: int, target: int, like: Tensor) -> Tensor:
+    """[target, size]; a one in row i at the place that torch's nearest resize reads for i."""
+    places = F.interpolate(torch.arange(float(size))[None, None], size=target, mode="nearest")
+    return F.one_hot(places.flatten().long(), size).to(like)
+
+
+def copy_pixels(model: nn.Module) -> nn.Module:
+    """Write the pyramid's copies of pixels as products and a convolution.
+
+    A nearest resize reads pixel (r_i, c_j) for (i, j): Y = R X C^T a channel, with the one of R's
+    row i at r_i and that of C's row j at c_j; sums of one number and zeros are exact. A maximum
+    over windows of one pixel at stride 2 is 1 * x at these. Needs: nothing. (Concatenations of a
+    map with itself would be fewer operations, and XNNPACK's partitioner leaves them outside.)
+    """
+    for module in model.modules():
+        if not (isinstance(module, MViTPyramid) and isinstance(module.every_second, EverySecond)):
+            continue
+        last = module.get_submodule("fpn_output5")
+        assert isinstance(last, nn.Conv2d)
+        like = last.weight.detach()
+        module.every_second = SkippingConv(last.out_channels, like)
+        grids = [grid for _, grid in module.bottom_up.taps.values()]  # of levels 2 to 5
+        for number, (target, size) in enumerate(pairwise(grids), start=2):
+            assert isinstance(module.get_submodule(f"nearest{number}"), Nearest)
+            module.set_submodule(f"nearest{number}", CopyPixels(size, target, like))
+    return model
