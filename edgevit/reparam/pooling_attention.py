@@ -95,9 +95,9 @@ class PoolingAttention(nn.Module):
         q = self.q.linear(x)
         patches = _heads_first(self.q.patches(q[:, 1:] if self.prefix else q))
         mixed = self._answer(patches, k, v, self.query_grid)
-        return (
-            torch.cat((self._class_token(q[:, :1], k, v), mixed), dim=1) if self.prefix else mixed
-        )
+        if self.prefix:
+            mixed = torch.cat((self._class_token(q[:, :1], k, v), mixed), dim=1)
+        return mixed
 
     def _class_token(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """The answer to a projected class token: [B, 1, width]."""
