@@ -1,4 +1,6 @@
-"""The feature pyramid's nearest resizes and its coarsest level in operations that XNNPACK takes."""
+"""The feature pyramid's nearest resizes and its coarsest level in operations that runtimes take and
+agree about.
+"""
 
 from itertools import pairwise
 
@@ -55,14 +57,37 @@ def copy_pixels(model: nn.Module) -> nn.Module:
     map with itself would be fewer operations, and XNNPACK's partitioner leaves them outside.)
     """
     for module in model.modules():
-        if not (isinstance(module, MViTPyramid) and isinstance(module.every_second, EverySecond)):
-            continue
-        last = module.get_submodule("fpn_output5")
-        assert isinstance(last, nn.Conv2d)
-        like = last.weight.detach()
-        module.every_second = SkippingConv(last.out_channels, like)
-        grids = [grid for _, grid in module.bottom_up.taps.values()]  # of levels 2 to 5
-        for number, (target, size) in enumerate(pairwise(grids), start=2):
-            assert isinstance(module.get_submodule(f"nearest{number}"), Nearest)
-            module.set_submodule(f"nearest{number}", CopyPixels(size, target, like))
+        if isinstance(module, MViTPyramid):
+            _replace_resizes(module, doubling=True)
+            if isinstance(module.every_second, EverySecond):
+                weight = _last(module).weight.detach()
+                module.every_second = SkippingConv(weight.shape[0], weight)
     return model
+
+
+def copy_uneven_pixels(model: nn.Module) -> nn.Module:
+    """The resizes alone, and only where a map of odd sides is not twice the coarser one.
+
+    LiteRT's converter writes torch's nearest as the one with half-pixel centers: both read floor(i
+    / 2) where a side doubles, and from 2 to 3 pixels the one reads 0, 0, 1, the other 0, 1, 1.
+    """
+    for module in model.modules():
+        if isinstance(module, MViTPyramid):
+            _replace_resizes(module, doubling=False)
+    return model
+
+
+def _replace_resizes(pyramid: MViTPyramid, doubling: bool) -> None:
+    grids = [grid for _, grid in pyramid.bottom_up.taps.values()]  # of levels 2 to 5
+    for number, (target, size) in enumerate(pairwise(grids), start=2):
+        doubles = target == tuple(2 * side for side in size)
+        name = f"nearest{number}"
+        if isinstance(pyramid.get_submodule(name), Nearest) and (doubling or not doubles):
+            pyramid.set_submodule(name, CopyPixels(size, target, _last(pyramid).weight.detach()))
+
+
+def _last(pyramid: MViTPyramid) -> nn.Conv2d:
+    """The convolution whose map p6 is made of; any of the pyramid would have its numbers."""
+    last = pyramid.get_submodule("fpn_output5")
+    assert isinstance(last, nn.Conv2d)
+    return last

@@ -7,20 +7,25 @@ from torch import Tensor, nn
 from edgevit.models.deformable import DeformableAttention
 from edgevit.reparam.sampling import PixelAttention, constant_linear, deformables
 
-# Numbers in the matrix of all heads. At 2 million (256 px) the products take 0.7 to 0.9 of the time
-# of gathering, at 33 million (512 px) 1.6 times as much (XNNPACK on x86, 1 thread); beyond LARGE
-# they take more memory than a phone gives.
-SMALL, LARGE = 1 << 23, 1 << 26
+# Numbers in the matrices of all heads. At 2 million (256 px) the products take 0.7 to 0.9 of the
+# time of gathering, at 33 million (512 px) 1.6 times as much (XNNPACK on x86, 1 thread).
+SMALL = 1 << 23
+# Numbers in the matrix of one head, where heads are written one after another: 256 MiB.
+LARGE = 1 << 26
 MOST_GATHERED = 9  # each cuts the delegate's graph in two: ten pieces at most
 
 
 class DenseAttention(PixelAttention):
-    """Deformable attention whose sampling is a matrix [Q, H * W] a head and level."""
+    """Deformable attention whose sampling is a matrix [Q, H * W] a head and level.
+
+    `together` heads are computed at once: a runtime then holds the matrices of no more than those.
+    """
 
     one: Tensor
 
-    def __init__(self, attention: DeformableAttention) -> None:
+    def __init__(self, attention: DeformableAttention, together: int | None = None) -> None:
         super().__init__(attention)
+        self.together = together or self.heads
         each, points = self.each, self.points
         pick = torch.eye(each, dtype=self.columns.weight.dtype)
         self.register_buffer("one", pick.new_ones(1, 1))
@@ -48,7 +53,21 @@ class DenseAttention(PixelAttention):
         x, y = (self.by_head(place) for place in self.places(query))
         mix = self.by_head(self.attention_weights(query)).softmax(dim=-1)
         value = value.reshape(-1, self.heads, self.width).transpose(0, 1)
-        batch, start, total = self.heads * self.queries, 0, None
+        if self.together == self.heads:
+            return self.read(x, y, mix, value).transpose(0, 1)
+        read = []
+        for head in range(0, self.heads, self.together):
+            last = min(head + self.together, self.heads)
+            rows = slice(head * self.queries, last * self.queries)
+            read.append(self.read(x[rows], y[rows], mix[rows], value[head:last]))
+        return torch.cat(read).transpose(0, 1)
+
+    def read(self, x: Tensor, y: Tensor, mix: Tensor, value: Tensor) -> Tensor:
+        """Places and weights [heads * Q, each] of some heads and their values [heads, sum H * W,
+        width] -> [heads, Q, width].
+        """
+        heads, start, total = value.shape[0], 0, None
+        batch = heads * self.queries
         parts = zip(self.levels, self.to_columns, self.to_rows, self.to_weights, strict=True)
         for (height, width), to_columns, to_rows, to_weights in parts:
             columns = self.hat(to_columns(x)).reshape(batch, self.points, width)
@@ -56,10 +75,10 @@ class DenseAttention(PixelAttention):
             matrix = torch.bmm(rows.reshape(batch, height, self.points), columns)
             end = start + height * width
             level = value if len(self.levels) == 1 else value[:, start:end]
-            read = torch.bmm(matrix.reshape(self.heads, self.queries, -1), level)
+            read = torch.bmm(matrix.reshape(heads, self.queries, -1), level)
             total, start = read if total is None else total + read, end
         assert total is not None
-        return total.transpose(0, 1)
+        return total
 
 
 def sample_by_products(model: nn.Module, example: Tensor) -> nn.Module:
@@ -82,13 +101,15 @@ def sample_by_products(model: nn.Module, example: Tensor) -> nn.Module:
 def bound_gathers(model: nn.Module, example: Tensor) -> nn.Module:
     """Write as products what deformable attentions there are beyond MOST_GATHERED, the first ones.
 
-    The algebra is that of `sample_by_products`. An operation that a delegate leaves outside, on the
-    only way through a network, cuts its graph in two.
+    The algebra is that of `sample_by_products`, one head after another: heads do not meet before
+    the output's projection. An operation that a delegate leaves outside, on the only way through a
+    network, cuts its graph in two. Where one head alone is beyond LARGE, the graph is cut once more
+    instead.
     """
     found = deformables(model, example)
-    payable = [(name, it) for name, it in found if _numbers(it) <= LARGE]
+    payable = [(name, it) for name, it in found if _numbers(it) <= LARGE * it.sampling.heads]
     for name, attention in payable[: max(0, len(found) - MOST_GATHERED)]:
-        model.set_submodule(name, DenseAttention(attention))
+        model.set_submodule(name, DenseAttention(attention, together=1))
     return model
 
 

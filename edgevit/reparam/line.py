@@ -18,7 +18,7 @@ from edgevit.parity import difference
 from edgevit.reparam.ask_class_token import ask_class_token
 from edgevit.reparam.attention import explicit_attention, stack_attention
 from edgevit.reparam.class_tokens import answer_for_class_tokens
-from edgevit.reparam.copy_pixels import copy_pixels
+from edgevit.reparam.copy_pixels import copy_pixels, copy_uneven_pixels
 from edgevit.reparam.dense_sampling import bound_gathers, sample_by_products
 from edgevit.reparam.explicit_attend import explicit_attend
 from edgevit.reparam.explicit_norms import explicit_norms, fold_norm_affines
@@ -225,6 +225,12 @@ PASSES: tuple[Pass, ...] = (
         "format",
         ("executorch",),
         "XNNPACK's resize is bilinear only, and its pool's stride may not exceed the window",
+    ),
+    Pass(
+        _alone(copy_uneven_pixels),
+        "format",
+        ("litert", "coreml"),
+        "resizes where LiteRT reads other pixels than torch; Core ML's are written down nowhere",
     ),
     Pass(
         _alone(means_for_sums),

@@ -9,7 +9,7 @@ import torch
 from edgevit.models.mvitv2 import Attention, Config, MViT, MViTPyramid
 from edgevit.parity import Bounds, Case, check_parity, difference
 from edgevit.reparam.ask_class_token import ask_class_token
-from edgevit.reparam.copy_pixels import CopyPixels, SkippingConv, copy_pixels
+from edgevit.reparam.copy_pixels import CopyPixels, SkippingConv, copy_pixels, copy_uneven_pixels
 from edgevit.reparam.line import TOLERANCE, run_line
 from edgevit.reparam.pooling_attention import PoolingAttention, shape_pooling_attention
 from edgevit.reparam.shift_conv3d import shift_conv3d
@@ -38,6 +38,7 @@ CONFIGS = {
     "pyramid, padded windows": replace(PYRAMID, input_size=(80, 112)),
 }
 # As few stages as can be, for exporters take long: the last block has strided queries then.
+# The pyramid has windows cut by the map's end and a map that is not twice the coarser one.
 LOWERED = {
     "image": replace(IMAGE, depths=(1, 1)),
     "video": replace(VIDEO, depths=(1, 1)),
@@ -140,6 +141,19 @@ def test_other_networks_keep_their_last_block(config):
 def test_networks_that_return_all_keep_their_last_block():
     network = MViT(CLASS, all_outputs=True).eval()
     assert not ask_class_token(network).blocks[-1].attn.class_only
+
+
+@pytest.mark.parametrize(
+    ("size", "copied"), [((64, 96), []), ((72, 104), ["nearest3", "nearest4"])]
+)
+def test_only_uneven_resizes_are_copied_where_the_others_are_taken(size, copied):
+    config = replace(PYRAMID, input_size=size)
+    network = network_of(config).double()
+    x = example_of(config)
+    wanted = outputs_of(network, x)
+    rewritten = copy_uneven_pixels(network)
+    assert [n for n, m in rewritten.named_modules() if isinstance(m, CopyPixels)] == copied
+    assert worst(outputs_of(rewritten, x), wanted) <= TOLERANCE
 
 
 @pytest.mark.parametrize("format_name", FORMATS)

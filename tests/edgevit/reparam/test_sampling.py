@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from edgevit.models.deformable import DeformableAttention
+from edgevit.models.vit_adapter import CONFIGS
 from edgevit.parity import difference
 from edgevit.reparam import dense_sampling, gather_sampling
 from edgevit.reparam.dense_sampling import DenseAttention, bound_gathers, sample_by_products
@@ -105,8 +106,27 @@ def test_nine_may_be_gathered_and_the_first_ones_are_products(monkeypatch):
     assert kinds(bounded) == [DenseAttention] * 3 + [DeformableAttention] * 9
     assert kinds(bound_gathers(bounded, PICTURE)) == kinds(bounded)
     assert kinds(bound_gathers(network(9), PICTURE)) == [DeformableAttention] * 9
-    monkeypatch.setattr(dense_sampling, "LARGE", 3 * 15 * 78 - 1)
+    monkeypatch.setattr(dense_sampling, "LARGE", 15 * 78 - 1)  # of one head
     assert kinds(bound_gathers(network(), PICTURE)) == [DeformableAttention] * 12
+
+
+@pytest.mark.parametrize("together", [1, 2, 3])
+@pytest.mark.parametrize("case", CASES)
+def test_heads_may_be_computed_apart(case, together):
+    plain = attention(*CASES[case])
+    query, value = inputs(*CASES[case])
+    got = DenseAttention(deepcopy(plain), together)(query, value)
+    assert apart(got, plain(query, value)) <= EXACT
+
+
+@pytest.mark.parametrize("name", ["t", "s", "b", "l"])
+def test_ten_pieces_at_the_default_size(name):
+    """Every variant's tenth sampling is within the bound at 512 px: sizes alone, no network."""
+    config = CONFIGS[name]
+    queries = config.tokens[0] * config.tokens[1]
+    pixels = sum(height * width for height, width in config.pyramid)
+    assert config.deform_heads * queries * pixels > dense_sampling.SMALL
+    assert queries * pixels <= dense_sampling.LARGE
 
 
 def test_a_table_too_long_for_exact_row_numbers_is_not_made(monkeypatch):
