@@ -1,62 +1,57 @@
 """Every network of at most 120 M parameters through all four formats: the table of docs/models.md.
 
-    python benchmarks/models_matrix.py --markdown docs/models.md
-    python benchmarks/models_matrix.py vit-tiny-16 vitpose-s
+    python benchmarks/models_matrix.py
+    python benchmarks/models_matrix.py vit-tiny-16 vitpose-s --jobs 2
 
 Each name is deployed at its own size with seeded random weights (micro networks and topformer-t
-with ours), in a process of its own. Finished rows are kept under runs/ until the code changes, so
-that the same command goes on where it was stopped.
+with ours), in a process of its own. Finished rows lie in docs/models.json with the commit they were
+made at, and are made again where the code or the tools are others since: the same command goes on
+where it was stopped.
 """
 
 import argparse
 import json
+import os
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from benchmarks.page import markdown_table
+from benchmarks.rounds import ROOT, changed, commit, source_state
+from edgevit.classic import FACT
 from edgevit.deployment import Step, deploy
 from edgevit.errors import EdgevitError
+from edgevit.inspect import inspect_file
 from edgevit.models.card import ModelCard
 from edgevit.models.zoo import MODELS, model_card
 from edgevit.spec import DeploySpec
 from edgevit.weights import demo_weights
 from edgevit_export.errors import ExportError
 from edgevit_export.formats import FORMATS
+from edgevit_runtimes.device import machine_facts
 
-ROOT = Path(__file__).resolve().parents[1]
-WORK = ROOT / "runs" / "models_matrix"
 MOST_PARAMS = 120_000_000
+SOURCES = ("edgevit", "export", "runtimes")
 FAILURES = (EdgevitError, ExportError)
-PAGE = """# Every model through every format
-
-Written by `python benchmarks/models_matrix.py --markdown docs/models.md`; do not edit.
-{state}
-
-Each network of at most {most} M parameters at its own input size, deployed with `--target host` in
-fp32: rewritten, exported, reopened from the disk, run, and compared with the network on its golden
-picture and two random inputs. A cell holds the file's size, the largest difference
-`max|a - b| / max(1, std)` (a file is sealed at 1e-4 or less), the subgraphs that XNNPACK takes, and
-the wall time of that export. Core ML files cannot be run on Linux: their cells say so. Weights are
-seeded random ones (`--random-weights`), but for the networks marked \\*, which have edgevit's demo
-weights: nothing here says how accurate a network is.
-
-Machine: {machine}
-
-{table}
-"""
+RECORDS = ROOT / "docs" / "models.json"
+PAGE = ROOT / "docs" / "models.md"
+TEXT = Path(__file__).with_name("models_matrix_page.md")
 
 
 def wanted(names: Sequence[str]) -> list[ModelCard]:
-    """The cards asked for, else all that are small enough."""
-    if names:
-        return [model_card(name) for name in names]
-    return [card for card in MODELS.values() if card.params <= MOST_PARAMS]
+    """The cards asked for, else all that are small enough; those that take least first."""
+    cards = [model_card(name) for name in names] if names else MODELS.values()
+    return sorted(
+        (card for card in cards if names or card.params <= MOST_PARAMS), key=lambda c: c.gmacs
+    )
 
 
 def one(name: str, place: Path) -> dict[str, Any]:
@@ -98,59 +93,67 @@ def _cells(name: str, place: Path, formats: tuple[str, ...]) -> dict[str, Any]:
     cells = {}
     for file in bundle.manifest.files:
         found = file.verification
+        report = inspect_file(bundle.path / file.path)
         cells[file.format] = {
             "size": file.size,
             "status": found.status,
             "reason": found.reason,
             "difference": found.difference,
             "agreement": found.agreement,
-            "facts": dict(file.facts),
-            "export_seconds": took[FORMATS[file.format].suffix],
+            "delegated_subgraphs": report.delegated_subgraphs,
+            "left_out": {entry.op: entry.count for entry in report.left_out},
+            "facts": {**dict(report.facts or {}), **dict(file.facts)},
+            "export_seconds": round(took[FORMATS[file.format].suffix], 1),
         }
     shutil.rmtree(place)
     return cells
 
 
-def state() -> dict[str, Any]:
-    """The commit, and whether the tree differs from it."""
-
-    def git(*words: str) -> str:
-        command = ["git", "-C", str(ROOT), *words]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-
-    changed = git("status", "--porcelain", "--", "edgevit", "export", "runtimes")
-    return {"commit": git("rev-parse", "--short=12", "HEAD"), "changed": bool(changed)}
-
-
-def measure(cards: Sequence[ModelCard], work: Path) -> dict[str, Any]:
-    """A row a card, from the disk where this commit has it already."""
-    now = state()
-    rows = {}
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, TimeElapsedColumn()) as progress:
-        task = progress.add_task("models", total=len(cards))
+def made(
+    cards: Sequence[ModelCard], records: Mapping[str, Any], jobs: int, work: Path
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every card with its row as soon as it has one: the record's where nothing changed since."""
+    state = source_state(SOURCES)
+    at = f"{commit()}{' and changes' if changed() else ''}"
+    facts = machine_facts()
+    machine = f"{facts['cpu']}, {facts['usable_cores']} cores, {facts['os']}"
+    with ThreadPoolExecutor(jobs) as pool:
+        waiting = {}
         for card in cards:
-            progress.update(task, description=card.name)
-            kept = work / f"{card.name}.json"
-            row = json.loads(kept.read_text()) if kept.is_file() else {}
-            if now["changed"] or row.get("commit") != now["commit"]:
-                row = {**now, "cells": _in_a_process(card.name, work)}
-                kept.parent.mkdir(parents=True, exist_ok=True)
-                kept.write_text(json.dumps(row, indent=1) + "\n")
-            rows[card.name] = row
-            progress.advance(task)
-    return rows
+            kept = records.get(card.name, {})
+            if kept.get("state") == state:
+                yield card.name, kept
+            else:
+                waiting[pool.submit(_in_a_process, card.name, jobs, work)] = card.name
+        try:
+            for future in as_completed(waiting):
+                row = {"state": state, "commit": at, "machine": machine, "jobs": jobs}
+                yield waiting[future], {**row, "cells": future.result()}
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
-def _in_a_process(name: str, work: Path) -> dict[str, Any]:
+def _in_a_process(name: str, jobs: int, work: Path) -> dict[str, Any]:
     """`one` in a process of its own: exporters keep gigabytes, and a crash is one row's."""
-    place = work / "bundles" / name
-    command = [sys.executable, __file__, "--one", name, "--work", str(place)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    place = work / name
+    command = [sys.executable, "-m", "benchmarks.models_matrix", "--one", name]
+    paths = [str(ROOT), *(str(ROOT / source) for source in ("export", "runtimes"))]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    if jobs > 1:
+        environment["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // jobs))
+    done = subprocess.run(
+        [*command, "--work", str(place)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+        cwd=ROOT,
+    )
     shutil.rmtree(place, ignore_errors=True)
     if done.returncode:
-        last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-        return {format_: {"failed": f"the process died: {last}"} for format_ in FORMATS}
+        last = (done.stderr.strip().splitlines() or [""])[-1]
+        said = f"the process ended with {done.returncode}{f': {last}' if last else ''}"
+        return {format_: {"failed": said} for format_ in FORMATS}
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
 
@@ -158,62 +161,97 @@ def _in_a_process(name: str, work: Path) -> dict[str, Any]:
 def cell(found: Mapping[str, Any]) -> str:
     """Size, what was found, and time; or the reason in words."""
     if "failed" in found:
-        return f"failed: {found['failed']}"
-    size = f"{found['size'] / 1e6:.1f} MB"
-    took = f"{found['export_seconds']:.0f} s"
-    if found["status"] != "executed":
-        return f"{size}, {found['status']} ({found['reason']}), {took}"
-    graphs = found["facts"].get("delegated_subgraphs")
-    inside = "" if graphs is None else f", {graphs} subgraph{'' if graphs == 1 else 's'}"
-    return f"{size}, {found['difference']:.0e}{inside}, {took}"
+        return f"failed: {found['failed'].replace('|', '/')}"
+    parts = [f"{found['size'] / 1e6:.1f} MB"]
+    if found["status"] == "executed":
+        parts.append(f"{found['difference']:.0e}")
+    else:
+        parts.append(f"{found['status']}: {found['reason']}")
+    graphs = found["delegated_subgraphs"]
+    if graphs is not None:
+        parts.append(f"{graphs} subgraph{'' if graphs == 1 else 's'}")
+    if "highest rank" in found["facts"]:
+        parts.append(f"rank {found['facts']['highest rank']}")
+    if found["facts"].get(FACT, "").startswith("needs"):
+        parts.append(found["facts"][FACT].partition(":")[0])
+    return ", ".join([*parts, f"{found['export_seconds']:.0f} s"])
 
 
 def table(rows: Mapping[str, Any]) -> str:
-    """The page's table."""
-    head = ["model", "input", "params", *FORMATS]
-    lines = [f"| {' | '.join(head)} |", "|" + " --- |" * len(head)]
-    for name, row in rows.items():
+    """The page's table, in the order of MODELS."""
+    lines = []
+    for name in (name for name in MODELS if name in rows):
         card = model_card(name)
-        mark = " \\*" if demo_weights(name) else ""
-        cells = [
-            f"{name}{mark}",
-            "x".join(map(str, card.input_size)),
-            f"{card.params / 1e6:.1f} M",
-            *(cell(row["cells"][format_]) for format_ in FORMATS),
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+        lines.append(
+            [
+                name + (r" \*" if demo_weights(name) else ""),
+                "x".join(map(str, card.input_size)),
+                f"{card.params / 1e6:.1f} M",
+                *(cell(rows[name]["cells"][format_]) for format_ in FORMATS),
+                rows[name]["commit"],
+            ]
+        )
+    return markdown_table(["model", "input", "params", *FORMATS, "commit"], lines)
+
+
+def left_outside(rows: Mapping[str, Any]) -> str:
+    """What XNNPACK leaves outside of its subgraphs, a line a network that has such."""
+    lines = []
+    for name in (name for name in MODELS if name in rows):
+        left = rows[name]["cells"]["executorch"].get("left_out")
+        if left:
+            ops = ", ".join(f"{count} {op}" for op, count in sorted(left.items()))
+            lines.append(f"- {name}: {ops}")
+    return "\n".join(lines) or "Nothing, in any network."
 
 
 def page(rows: Mapping[str, Any]) -> str:
     """docs/models.md."""
-    from edgevit_runtimes.device import machine_facts
-
-    commits = sorted({row["commit"] for row in rows.values()})
-    changed = any(row["changed"] for row in rows.values())
-    made = f"Made at commit {', '.join(commits)}{' with changes not committed' if changed else ''}."
-    facts = machine_facts()
-    machine = f"{facts['cpu']}, {facts['usable_cores']} cores, {facts['os']}."
-    return PAGE.format(state=made, most=MOST_PARAMS // 10**6, machine=machine, table=table(rows))
+    return TEXT.read_text("utf-8").format(
+        most=MOST_PARAMS // 10**6,
+        machine="; ".join(dict.fromkeys(row["machine"] for row in rows.values())),
+        jobs=" or ".join(str(jobs) for jobs in sorted({row["jobs"] for row in rows.values()})),
+        table=table(rows),
+        left=left_outside(rows),
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Read the command line, deploy, write the page; exits with 1 where a cell failed."""
+    """Read the command line, deploy, write records and page; exits with 1 where a cell failed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", help="models; else all that are small enough")
-    parser.add_argument("--markdown", type=Path, help="write the page here")
-    parser.add_argument("--work", type=Path, default=WORK, help="rows and bundles are kept here")
+    parser.add_argument("--jobs", type=int, default=1, help="networks at a time")
+    parser.add_argument("--records", type=Path, default=RECORDS, help="rows are kept here")
+    parser.add_argument("--markdown", type=Path, default=PAGE, help="the page is written here")
+    parser.add_argument(
+        "--work", type=Path, default=ROOT / "runs" / "models_matrix", help="for bundles on the way"
+    )
     parser.add_argument("--one", metavar="NAME", help=argparse.SUPPRESS)
     asked = parser.parse_args(arguments)
     if asked.one:
         print(json.dumps(one(asked.one, asked.work)))
         return
-    rows = measure(wanted(asked.names), asked.work)
-    if asked.markdown:
-        asked.markdown.write_text(page(rows), encoding="utf-8")
-    print(table(rows))
-    if any("failed" in found for row in rows.values() for found in row["cells"].values()):
-        sys.exit(1)
+    rows = json.loads(asked.records.read_text("utf-8")) if asked.records.is_file() else {}
+    cards = wanted(asked.names)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True)) as progress:
+        task = progress.add_task("models", total=len(cards))
+        for name, row in made(cards, rows, max(1, asked.jobs), asked.work):
+            rows[name] = row
+            partial = asked.records.with_suffix(".partial")
+            partial.write_text(json.dumps(rows, indent=1, sort_keys=True) + "\n", "utf-8")
+            partial.replace(asked.records)
+            progress.update(task, description=f"{name} done", advance=1)
+    asked.markdown.write_text(page(rows), encoding="utf-8")
+    failed = {
+        f"{card.name} {format_}: {found['failed']}"
+        for card in cards
+        for format_, found in rows[card.name]["cells"].items()
+        if "failed" in found
+    }
+    print(f"{len(cards)} models through {len(FORMATS)} formats, {len(failed)} cells failed")
+    if failed:
+        sys.exit("\n".join(sorted(failed)))
 
 
 if __name__ == "__main__":
