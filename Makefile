@@ -15,7 +15,7 @@ PYTEST_ARGS ?=
 help:
 	@echo "make demo      export topformer-t for Android, verify it, segment a picture; into demo/"
 	@echo "make test      the tests                                  (PYTEST_ARGS='-k bundle' narrows)"
-	@echo "make test-all  the tests and the full matrices                                   (the same)"
+	@echo "make test-all  the tests, full ones too (the same), and every model through every format"
 	@echo "make check     ruff, ruff format, mypy --strict, import-linter"
 	@echo "make venv      .venv from requirements.lock, as every target does  (PYTHON=... picks one)"
 	@echo "make tflite    the classic tflite-runtime in an environment of its own, for the tests that try it"
@@ -65,8 +65,10 @@ readme-picture: demo
 test: $(STAMP)
 	@$(BIN)/python -m pytest -m "not full" $(PYTEST_ARGS)
 
+# The second takes hours, and goes on where it was stopped; it writes docs/models.md.
 test-all: $(STAMP)
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@PYTHONPATH=. $(BIN)/python benchmarks/models_matrix.py
 
 check: $(STAMP)
 	@failed=; \

@@ -66,13 +66,8 @@ def measure_all(
 ) -> dict[str, Any]:
     """The whole result, JSON values only. All files are made before the first is timed."""
     machine = machine_facts()  # before the load that exporting makes
-    made = []
-    for row in rows:
-        for name in formats:
-            files = {who: _prepared(row, name, who, peers, work) for who in WHO}
-            made.append((row, name, files))
     found = []
-    for row, name, files in made:
+    for row, name, files in prepare_all(rows, formats, peers, work):
         place = work / row.key / name / "measured.json"
         stamp = [
             *(files[who].facts.get("sha256") or files[who].reason for who in WHO),
@@ -95,6 +90,17 @@ def measure_all(
         "versions": {**tool_versions(), **({"timm": timm} if timm else {})},
         "rows": found,
     }
+
+
+def prepare_all(
+    rows: Sequence[Row], formats: Sequence[str], peers: Path | None, work: Path
+) -> list[tuple[Row, str, dict[Who, Prepared]]]:
+    """Every file, exported and checked, or known not to be had."""
+    return [
+        (row, name, {who: _prepared(row, name, who, peers, work) for who in WHO})
+        for row in rows
+        for name in formats
+    ]
 
 
 def _prepared(row: Row, name: str, who: Who, peers: Path | None, work: Path) -> Prepared:
@@ -236,6 +242,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--peers", type=Path, help="a folder that timm is installed in")
     parser.add_argument("--work", type=Path, default=ROOT / "runs" / "models_latency",
                         help="exported files and measured rows are kept here")  # fmt: skip
+    parser.add_argument(
+        "--export-only", action="store_true", help="make the files, and measure another time"
+    )
     parser.add_argument("--recorded", type=Path, help="show this JSON and measure nothing")
     parser.add_argument("--json", type=Path, help="write all samples and machine facts here")
     parser.add_argument("--markdown", type=Path, help="write this part of the page here")
@@ -248,6 +257,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if timm_version(asked.peers) is None:
             print(f"timm is not installed: every network is compared with {PLAIN}.")
         rows = chosen(asked.models)
+        if asked.export_only:
+            prepare_all(rows, asked.formats, asked.peers, asked.work)
+            return
         result = measure_all(
             rows, asked.formats, asked.rounds, asked.seconds, asked.peers, asked.work
         )

@@ -78,6 +78,19 @@ def test_the_same_command_measures_nothing_anew(
     assert "exported in" in capsys.readouterr().err
 
 
+def test_files_can_be_made_without_measuring(
+    recorded: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(script, "compare", lambda *_: pytest.fail("measured"))
+    monkeypatch.setattr(prepared, "source_state", lambda *_: "the same code")
+    monkeypatch.setattr("benchmarks.networks.timm_version", lambda peers: None)
+    words = ["--models", "vit-micro", "--formats", "onnx", "--work", str(recorded / "work")]
+    script.main([*words, "--export-only"])
+    told = capsys.readouterr()
+    assert told.err.count("exported in") == len(script.WHO)
+    assert "speed" not in told.out
+
+
 def test_a_recorded_result_is_shown_without_measuring(
     recorded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
