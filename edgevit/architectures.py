@@ -59,6 +59,22 @@ class Layout(Protocol):
 Adapt = Callable[[Checkpoint, ModelCard, Any, Options], Adapted[Any]]
 
 
+class Contained(Protocol):
+    """A layout's `adapt` that also asks where in the file the tensors lay."""
+
+    def __call__(
+        self,
+        tensors: Mapping[str, Tensor],
+        card: ModelCard,
+        config: Any,
+        options: Options,
+        /,
+        *,
+        container: str,
+    ) -> Adapted[Any]:
+        """A state dict brought to the card's network; raises `CheckpointError`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Architecture:
     """How one system's networks are configured, built, and filled from a checkpoint."""
@@ -79,21 +95,27 @@ def _by_keys(layout: Layout) -> Adapt:
     return adapt
 
 
-def _by_container(
-    checkpoint: Checkpoint, card: ModelCard, config: Any, options: Options
-) -> Adapted[Any]:
-    """ViT's: timm, DeiT and MAE share their keys and differ in what their files wrap them in."""
-    return vit_layout.adapt(
-        checkpoint.tensors, card, config, options, container=checkpoint.container
-    )
+def _by_container(layout_adapt: Contained) -> Adapt:
+    """A layout whose sources share their keys and differ in what their files wrap them in: timm,
+    DeiT and MAE; T2T-ViT's release and transfer files.
+    """
+
+    def adapt(
+        checkpoint: Checkpoint, card: ModelCard, config: Any, options: Options
+    ) -> Adapted[Any]:
+        return layout_adapt(
+            checkpoint.tensors, card, config, options, container=checkpoint.container
+        )
+
+    return adapt
 
 
 ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType(
     {
         "topformer": Architecture(topformer_layout, topformer.build, _by_keys(topformer_layout)),
-        "vit": Architecture(vit_layout, vit.build, _by_container),
+        "vit": Architecture(vit_layout, vit.build, _by_container(vit_layout.adapt)),
         "vitpose": Architecture(vitpose_layout, vitpose.build, _by_keys(vitpose_layout)),
-        "t2t_vit": Architecture(t2t_vit_layout, t2t_vit.build, _by_keys(t2t_vit_layout)),
+        "t2t_vit": Architecture(t2t_vit_layout, t2t_vit.build, _by_container(t2t_vit_layout.adapt)),
         "mvitv2": Architecture(mvitv2_layout, mvitv2.build, _by_keys(mvitv2_layout)),
         "vit_adapter": Architecture(
             vit_adapter_layout, vit_adapter.build, _by_keys(vit_adapter_layout)

@@ -1,5 +1,6 @@
 """create_model: a name and perhaps a checkpoint in, an eval-mode network out."""
 
+import shlex
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from edgevit.checkpoints.reader import Checkpoint, read_checkpoint
-from edgevit.checkpoints.strict import load_strict
+from edgevit.checkpoints.strict import Likely, load_strict
 from edgevit.errors import CheckpointError, UsageError
 from edgevit.models.card import ModelCard
 from edgevit.models.zoo import model_card
@@ -119,11 +120,21 @@ def _load(
     all_outputs: bool,
     options: Mapping[str, object],
 ) -> "Network":
-    from edgevit.architectures import ARCHITECTURES, recognize
+    from edgevit.architectures import ARCHITECTURES
 
     architecture = ARCHITECTURES[card.architecture]
     source = checkpoint.path.name
-    adapted = architecture.adapt(checkpoint, card, config, options)
+    likely = _other_than(card, checkpoint)
+    try:
+        adapted = architecture.adapt(checkpoint, card, config, options)
+    except CheckpointError:
+        found = likely({})
+        if found is None or model_card(found).architecture == card.architecture:
+            raise
+        raise CheckpointError(
+            f"{source} holds no {card.name}; it looks like a {found} checkpoint.",
+            next=f"edgevit export {found} --weights {shlex.quote(str(checkpoint.path))}",
+        ) from None
     if num_classes is not None and adapted.config.num_classes != num_classes:
         raise CheckpointError(
             f"{source} holds {adapted.config.num_classes} classes, not {num_classes}.",
@@ -139,7 +150,7 @@ def _load(
         network,
         {**start, **adapted.tensors},
         source=str(checkpoint.path),
-        likely=lambda shapes: architecture.layout.recognize(shapes) or recognize(shapes),
+        likely=likely,
     )
     network.recipe = adapted.recipe or card.recipe
     if adapted.untrained:
@@ -151,3 +162,19 @@ def _load(
             stacklevel=4,
         )
     return network
+
+
+def _other_than(card: ModelCard, checkpoint: Checkpoint) -> Likely:
+    """Names the model that a file which does not fit looks like, by its own keys before those that
+    the layout made of them; None where it is the one asked for: the same command would not help.
+    """
+    from edgevit.architectures import ARCHITECTURES, recognize
+
+    layout = ARCHITECTURES[card.architecture].layout
+
+    def likely(adapted: Mapping[str, tuple[int, ...]]) -> str | None:
+        own = {key: tuple(tensor.shape) for key, tensor in checkpoint.tensors.items()}
+        found = recognize(own) or layout.recognize(adapted) or recognize(adapted)
+        return None if found == card.name else found
+
+    return likely

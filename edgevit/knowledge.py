@@ -1,16 +1,31 @@
 """What is known about a model, as rows and as plain data. Loads no torch."""
 
+from edgevit.models.card import ModelCard
 from edgevit.models.zoo import MODELS, model_card
 from edgevit.spec import AVAILABLE
 from edgevit.tasks.recipes import RECIPES
 from edgevit.weights import demo_weights, score_text
 from edgevit_export.formats import FORMATS
+from edgevit_export.lower import BYTES
+
+COLUMNS = (
+    "model",
+    "task",
+    "input",
+    "params",
+    "GMACs",
+    "published",
+    "source",
+    "formats",
+    "demo weights",
+)
 
 
 def model_facts(name: str) -> dict[str, object]:
     """Everything `edgevit info` tells; raises `UsageError` on an unknown name."""
     card = model_card(name)
     demo = demo_weights(name)
+    precisions = _precisions(card)
     return {
         "model": card.name,
         "architecture": card.architecture,
@@ -26,20 +41,19 @@ def model_facts(name: str) -> dict[str, object]:
         "published": [
             {"metric": p.metric, "value": p.value, "source": p.source} for p in card.published
         ],
-        "precisions": {
-            f.name: [p for p in f.precisions if p in AVAILABLE] for f in FORMATS.values()
-        },
+        "formats": [name for name, found in precisions.items() if found],
+        "precisions": precisions,
         "demo_weights": demo.card if demo else None,
     }
 
 
 def model_rows(part: str, task: str | None) -> list[list[str]]:
-    """A row a model whose name holds `part`."""
+    """A row of `COLUMNS` a model whose name holds `part`."""
     rows = []
     for card in MODELS.values():
         if part not in card.name or (task and card.task != task):
             continue
-        best = card.published[-1] if card.published else None
+        first = card.published[0] if card.published else None
         demo = demo_weights(card.name)
         rows.append(
             [
@@ -48,11 +62,27 @@ def model_rows(part: str, task: str | None) -> list[list[str]]:
                 "x".join(map(str, card.input_size)),
                 f"{card.params / 1e6:.2f} M",
                 f"{card.gmacs:.3f}",
-                f"{best.value} {best.metric}" if best else "-",
+                f"{first.value} {first.metric}" if first else "-",
+                first.source if first else "-",
+                ", ".join(name for name, found in _precisions(card).items() if found),
                 f"{score_text(demo.card)} on drawn scenes" if demo else "-",
             ]
         )
     return rows
+
+
+def _precisions(card: ModelCard) -> dict[str, list[str]]:
+    """What a file of each format can hold of this network; nothing where its weights are more than
+    one file may be.
+    """
+    return {
+        entry.name: [
+            p
+            for p in entry.precisions
+            if p in AVAILABLE and card.params * BYTES[p] < entry.max_bytes
+        ]
+        for entry in FORMATS.values()
+    }
 
 
 def model_lines(facts: dict[str, object]) -> list[list[str]]:
@@ -80,6 +110,9 @@ def _texts(name: str, value: object) -> list[str]:
                 f"classes: {', '.join(value['labels'])}",
                 f"made by {value['made_by']}",
             ]
+        case "precisions", dict():
+            large = "none, its weights are too large for one file"
+            return [f"{key}: {', '.join(entry) or large}" for key, entry in value.items()]
         case _, dict():
             return [f"{key}: {', '.join(map(str, entry))}" for key, entry in value.items()]
         case _, list():

@@ -7,11 +7,12 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.progress import Progress, TaskID
 
     from edgevit.deployment import Step
@@ -150,7 +151,9 @@ def print_json(value: object) -> None:
 
 
 def print_table(columns: Iterable[str], rows: Iterable[Iterable[str]], title: str = "") -> None:
-    """A table on stdout: drawn on a terminal, tab-separated in a pipe."""
+    """A table on stdout: drawn on a terminal, a paragraph a row where that is too narrow for it,
+    tab-separated in a pipe.
+    """
     if not sys.stdout.isatty():
         for row in (columns, *rows):
             sys.stdout.write("\t".join(printable(cell) for cell in row) + "\n")
@@ -160,15 +163,43 @@ def print_table(columns: Iterable[str], rows: Iterable[Iterable[str]], title: st
     from rich.console import Console
     from rich.table import Table
 
+    console = Console(highlight=False)
+    heads, cells = list(columns), [[plain(cell) for cell in row] for row in rows]
+    if _least_width(heads, cells) > console.width:
+        _print_paragraphs(console, heads, cells, title)
+        return
     table = Table(title=plain(title) or None, title_justify="left", box=SIMPLE_HEAD)
-    cells = [[plain(cell) for cell in row] for row in rows]
-    for index, column in enumerate(columns):
+    for index, column in enumerate(heads):
         words = [row[index] for row in cells]
         whole = all(" " not in word and len(word) <= LONGEST_WORD for word in words)
         table.add_column(column, overflow="fold", no_wrap=whole)
     for row in cells:
         table.add_row(*row)
-    Console(highlight=False).print(table)
+    console.print(table)
+
+
+def _least_width(heads: Sequence[str], cells: Sequence[Sequence[str]]) -> int:
+    """Characters a line that a table needs to break no word of up to `LONGEST_WORD`."""
+    least = 1
+    for index, head in enumerate(heads):
+        words = [word for row in cells for word in row[index].split()] + head.split()
+        least += 3 + min(max(map(len, words), default=0), LONGEST_WORD)  # 3: what is between two
+    return least
+
+
+def _print_paragraphs(
+    console: "Console", heads: Sequence[str], cells: Sequence[Sequence[str]], title: str
+) -> None:
+    """The first cell of each row, and below it what the others have to tell."""
+    from rich.padding import Padding
+
+    if title:
+        console.print(plain(title))
+    for row in cells:
+        console.print(f"[bold]{row[0]}[/bold]")
+        pairs = zip(heads[1:], row[1:], strict=True)
+        told = "; ".join(f"[dim]{head}[/dim] {cell}" for head, cell in pairs if cell != "-")
+        console.print(Padding(told, (0, 0, 0, 2)))
 
 
 def guarded(run: Callable[[], int], debug: bool, command: str) -> int:

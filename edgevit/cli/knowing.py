@@ -35,15 +35,18 @@ def list_(
     task: Annotated[
         str | None,
         typer.Option(
-            metavar="TASK", help="Only this task: segmentation, classification or features."
+            metavar="TASK",
+            help="Only this task: segmentation, classification, pose, video or features.",
         ),
     ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Every model: task, input size, parameters, MACs, published score, demo weights."""
+    """Every model: task, input size, parameters, MACs, published score with its source, formats,
+    demo weights.
+    """
     from edgevit.errors import UsageError
-    from edgevit.knowledge import model_facts, model_rows
+    from edgevit.knowledge import COLUMNS, model_facts, model_rows
 
     rows = model_rows(pattern or "", task)
     if not rows:
@@ -52,8 +55,7 @@ def list_(
     if as_json:
         print_json([model_facts(row[0]) for row in rows])
     else:
-        columns = ("model", "task", "input", "params", "GMACs", "published", "demo weights")
-        print_table(columns, rows)
+        print_table(COLUMNS, rows)
     with Terminal(quiet) as terminal:
         terminal.next(f"edgevit info {rows[0][0]}")
 

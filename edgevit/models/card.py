@@ -28,4 +28,4 @@ class ModelCard:
     gmacs: float
     license: str
     recipe: str  # of tasks/recipes.py: how pictures were prepared for the official weights
-    published: tuple[Published, ...] = ()
+    published: tuple[Published, ...] = ()  # the one that `edgevit list` shows first

@@ -47,7 +47,7 @@ def captioned(photo: Image.Image, guesses: Sequence[Guess]) -> Image.Image:
 
 
 def sheet(tiles: Sequence[tuple[Picture, str]], columns: int = MOST_COLUMNS) -> Image.Image:
-    """Pictures in rows of at most `columns`, each brought to one size, its caption below it.
+    """Pictures in rows of at most `columns`, each brought near one size, its caption below it.
 
     Small ones are enlarged by a whole factor, so that their pixels are seen; large ones reduced.
     """

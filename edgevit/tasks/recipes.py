@@ -69,6 +69,13 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
             resize="bicubic",
             crop=0.9,
         ),
+        "t2t-cifar": Recipe(
+            "yitu-opensource/T2T-ViT transfer_learning.py: CIFAR's mean and std, nothing cropped",
+            (125.307, 122.961, 113.8575),
+            (51.5865, 50.847, 51.255),
+            fit="crop",
+            resize="bilinear-antialias",
+        ),
         "topformer-cls": Recipe(
             "BR-IDL/PaddleViT image_classification/TopFormer: bicubic, crop 0.875",
             fit="crop",
@@ -124,6 +131,12 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
             "czczup/ViT-Adapter, the configurations that start from AugReg: 127.5",
             HALF,
             HALF,
+        ),
+        "augreg-detection": Recipe(
+            "the same of czczup/ViT-Adapter detection/configs: proportions kept, padded",
+            HALF,
+            HALF,
+            fit="pad",
         ),
         "pose": Recipe("mmpose TopDownAffine with UDP, ToTensor and ImageNet's mean", fit="box"),
         "drawn": Recipe("edgevit's own weights, trained on edgevit.data.scenes"),

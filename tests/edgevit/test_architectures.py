@@ -56,8 +56,21 @@ def test_a_foreign_checkpoint_is_refused_by_name(wanted, given, files):
     # Of a plain ViT its backbone is taken, as official training does; `deploy` refuses the rest.
     with pytest.raises((CheckpointError, PartlyUntrained)) as caught:
         create_model(SMALLEST[wanted], weights=path)
-    assert isinstance(caught.value, CheckpointError) or (wanted, given) == ("vitpose", "vit")
     assert "\n" not in str(caught.value)
+    if isinstance(caught.value, PartlyUntrained):
+        assert (wanted, given) == ("vitpose", "vit")
+        return
+    name = SMALLEST[given]
+    assert caught.value.message.endswith(f"; it looks like a {name} checkpoint.")
+    assert caught.value.next == f"edgevit export {name} --weights {path}"
+
+
+def test_a_foreign_checkpoint_is_named_where_its_head_alone_would_be_refused(files):
+    """UperNet's classifier reads 64 channels: no width that TopFormer's could read."""
+    path, _ = files["vit_adapter"]
+    with pytest.raises(CheckpointError, match="holds no topformer-t; it looks like") as caught:
+        create_model("topformer-t", weights=path)
+    assert caught.value.next == f"edgevit export {SMALLEST['vit_adapter']} --weights {path}"
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -77,6 +90,8 @@ def test_a_lost_a_stray_and_a_misshapen_key_are_named(architecture, files, tmp_p
             create_model(SMALLEST[architecture], weights=path)
         assert key.strip() in caught.value.message
         assert "\n" not in caught.value.message
+        # The command that just failed would be no help.
+        assert SMALLEST[architecture] not in str(caught.value.next)
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)

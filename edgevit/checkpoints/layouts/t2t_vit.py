@@ -17,7 +17,8 @@ from edgevit.errors import CheckpointError, UsageError
 from edgevit.models.card import ModelCard
 from edgevit.models.t2t_vit import CONFIGS, STRIDE, Config, sinusoid_table
 
-PREFER: tuple[str, ...] = ("state_dict_ema", "state_dict", "net", "model")
+TRANSFER = "net"  # where transfer_learning.py, which tunes to CIFAR-10 and CIFAR-100, puts them
+PREFER: tuple[str, ...] = ("state_dict_ema", "state_dict", TRANSFER, "model")
 
 # What a position table of another size becomes: `bicubic` is the official loader's way,
 # `sinusoid` computes the table anew, as the official 384-pixel network was trained.
@@ -73,12 +74,15 @@ def adapt(
     card: ModelCard,
     config: Config,
     options: Mapping[str, object],
+    *,
+    container: str = "",
 ) -> Adapted[Config]:
     """Bring a state dict to the network: classes and token width as its shapes tell them, the
-    position table at the configured size.
+    position table at the configured size, the preprocessing of transfer files.
 
-    Raises `UsageError` on options and `CheckpointError` on widths that no T2T-ViT has. Keys that
-    are no network's stay, for `load_strict` to name.
+    container: where the tensors lay in the file, as `Checkpoint.container`. Raises `UsageError` on
+    options and `CheckpointError` on widths that no T2T-ViT has. Keys that are no network's stay,
+    for `load_strict` to name.
     """
     rule = _positions(card, options)
     kept = {key: value for key, value in tensors.items() if not key.startswith(AUXILIARY)}
@@ -86,7 +90,8 @@ def adapt(
     table = kept.get("pos_embed")
     if table is not None:
         kept["pos_embed"] = resize_positions(table, config.grid, rule)
-    return Adapted(config, kept)
+    transferred = container.partition(".")[0] == TRANSFER
+    return Adapted(config, kept, recipe="t2t-cifar" if transferred else None)
 
 
 def _infer(tensors: Mapping[str, Tensor], config: Config) -> Config:

@@ -133,14 +133,15 @@ def adapt(
         config = config if "eps" in options else replace(config, eps=vit_huggingface.EPS)
     else:
         found = _without_decoder(tensors)
-    config = _infer(found, config)
+    stored = stored_grid(options)
+    config = _infer(found, config, stored)
     if "pos_embed" in found:
         found["pos_embed"] = resize_table(
             found["pos_embed"],
             config.prefix,
             config.grid,
             cast("Rule", options.get("positions", rule)),
-            stored_grid(options),
+            stored,
         )
     headless = not any(key.startswith("head") for key in found)
     return Adapted(config, found, HEAD if headless else (), _recipe(tensors, layout))
@@ -150,7 +151,8 @@ def _recipe(tensors: Mapping[str, Tensor], layout: Layout) -> str | None:
     """How the source prepares its pictures, where it is not the card's: DeiT's, MAE's,
     transformers' own.
     """
-    if any(key.endswith(("mask_token", "fc_norm.weight")) for key in tensors):
+    masked = any(key.endswith("mask_token") for key in tensors)
+    if masked or (layout == "deit" and "fc_norm.weight" in tensors):
         return "mae"
     if layout == "deit" or any(key.startswith("deit.") for key in tensors):
         return "deit"
@@ -165,9 +167,9 @@ def _without_decoder(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
-def _infer(tensors: Mapping[str, Tensor], config: Config) -> Config:
+def _infer(tensors: Mapping[str, Tensor], config: Config, stored: Grid | None) -> Config:
     own_norm = "fc_norm.weight" in tensors and "norm.weight" not in tensors
-    cls_token = "cls_token" in tensors or not _patches_alone(tensors, config)
+    cls_token = "cls_token" in tensors or not _patches_alone(tensors, stored or config.grid)
     dist_head = any(key.startswith("head_dist.") for key in tensors)
     config = replace(
         config,
@@ -182,7 +184,7 @@ def _infer(tensors: Mapping[str, Tensor], config: Config) -> Config:
     return replace(config, num_classes=classes) if classes else config
 
 
-def _patches_alone(tensors: Mapping[str, Tensor], config: Config) -> bool:
+def _patches_alone(tensors: Mapping[str, Tensor], grid: Grid) -> bool:
     """Whether the position table has rows for patches only: a network without a class token.
 
     Otherwise a missing `cls_token` is a fault of the file.
@@ -191,7 +193,7 @@ def _patches_alone(tensors: Mapping[str, Tensor], config: Config) -> bool:
     if table is None or table.ndim != 3:
         return False
     rows = table.shape[1]
-    return math.isqrt(rows) ** 2 == rows or rows == config.grid[0] * config.grid[1]
+    return math.isqrt(rows) ** 2 == rows or rows == math.prod(grid)
 
 
 def _outputs(tensors: Mapping[str, Tensor], key: str, most: int) -> int | None:

@@ -25,6 +25,7 @@ OPTIONS = ("window_attention", "light")
 FLAGS = {"1": True, "true": True, "0": False, "false": False}
 
 BACKBONE = "backbone."
+KERNEL = (3, 16, 16)  # of a plain ViT's patches
 STAGE = f"{BACKBONE}interactions."
 SEGMENTATION_HEADS = ("decode_head.", "auxiliary_head.")
 DETECTION_HEADS = ("neck.", "rpn_head.", "roi_head.", "bbox_head.")
@@ -33,6 +34,10 @@ PLAIN_ONLY = ("cls_token", "norm.", "head.")
 ADAPTER = tuple(
     f"{BACKBONE}{name}" for name in ("level_embed", "spm", "interactions", "up", "norm")
 )
+
+# The released networks with a table of 384 px started from AugReg and keep its normalization
+# (upernet_augreg_adapter_{base,large}_512_160k_ade20k.py); the tiny one, of 224 px, has ImageNet's.
+AUGREG_GRID, AUGREG_RECIPE = (24, 24), "augreg-adapter"
 
 # Of what shapes may tell: a few bytes must not make us build a network of gigabytes.
 MAX_CLASSES, MAX_WIDTH, MAX_SIDE = 65_536, 1024, 256
@@ -99,7 +104,9 @@ def adapt(
         tensors = {k: v for k, v in tensors.items() if not k.startswith(heads)}
     else:
         config = _heads(tensors, config)
-    return Adapted(_structure(tensors, config, options), tensors)
+    config = _structure(tensors, config, options)
+    augreg = config.grid == AUGREG_GRID and card.recipe == "segmentation"
+    return Adapted(config, tensors, recipe=AUGREG_RECIPE if augreg else None)
 
 
 def _refuse_other_networks(tensors: Mapping[str, Tensor], card: ModelCard) -> None:
@@ -110,23 +117,25 @@ def _refuse_other_networks(tensors: Mapping[str, Tensor], card: ModelCard) -> No
             next="see docs/scope.md; a DeiT or AugReg ViT-Adapter checkpoint fits",
         )
     detects = card.variant.endswith("-det")
-    for heads, what, theirs, fits in (
-        (SEGMENTATION_HEADS, "segmentation", card.variant.removesuffix("-det"), not detects),
-        (DETECTION_HEADS, "detection", f"{card.variant}-det", detects),
+    for heads, what, fits in (
+        (SEGMENTATION_HEADS, "segmentation", not detects),
+        (DETECTION_HEADS, "detection", detects),
     ):
         found = [head for head in heads if any(key.startswith(head) for key in tensors)]
         if found and not fits:
+            name = recognize({key: tuple(value.shape) for key, value in tensors.items()})
             raise CheckpointError(
                 f"The checkpoint holds a {what} network ({found[0].removesuffix('.')}), which"
                 f" computes something else from the same keys than {card.name} does.",
-                next=f"edgevit export vit-adapter-{theirs}"
-                if theirs in CONFIGS
-                else "edgevit list",
+                next=f"edgevit export {name} --weights CHECKPOINT.pth" if name else "edgevit list",
             )
 
 
 def _is_plain_vit(tensors: Mapping[str, Tensor]) -> bool:
-    return "patch_embed.proj.weight" in tensors and not any(k.startswith("spm.") for k in tensors)
+    patches = tensors.get("patch_embed.proj.weight")
+    if patches is None or tuple(patches.shape[1:]) != KERNEL:
+        return False
+    return not any(key.startswith("spm.") for key in tensors)
 
 
 def _plain_vit(tensors: Mapping[str, Tensor], card: ModelCard, config: Config) -> Adapted[Config]:
@@ -171,14 +180,14 @@ def _structure(
         return config  # the strict loader names what is missing or too much
     conv_ffn = any(part[1:3] == ["extractor", "ffn"] for part in parts)
     extra = len({part[2] for part in parts if part[1:2] == ["extra_extractors"] and part[2:]})
-    bare = count == 1 and not conv_ffn and not extra
-    if "light" in options and _flag("light", options["light"]) != bare:
-        what = "a light adapter" if bare else "a full adapter, not a light one"
+    is_light = count == 1 and not extra
+    if "light" in options and _flag("light", options["light"]) != is_light:
+        what = "a light adapter" if is_light else "a full adapter, not a light one"
         raise CheckpointError(
             f"The checkpoint holds {what}.", next="leave the option light out: the file tells it"
         )
-    if bare:
-        return light(config)
+    if is_light:  # the official one has no convolutions in it; a file of one's own may
+        return replace(light(config), conv_ffn=conv_ffn)
     # The segmentation code adds the tokens after each of four interactions; with another number of
     # them it can only have been trained without.
     lacking = config.vit_features == "stages" and count != len(SCALES)
@@ -234,4 +243,5 @@ def recognize(shapes: Mapping[str, tuple[int, ...]]) -> str | None:
     for variant in ("t", "s", "b", "l"):
         if CONFIGS[variant].dim == levels[1]:
             return f"vit-adapter-{variant}{suffix}"
-    return "vit-adapter-micro-upernet" if CONFIGS["micro"].dim == levels[1] else None
+    ours = CONFIGS["micro"].dim == levels[1] and suffix != "-det"
+    return "vit-adapter-micro-upernet" if ours else None

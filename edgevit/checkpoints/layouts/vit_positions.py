@@ -55,6 +55,13 @@ def _grid_of(rows: int, prefix: int, grid: Grid) -> Grid:
         return side, side
     if math.prod(grid) == rows:
         return grid
+    if prefix and math.isqrt(rows + prefix) ** 2 == rows + prefix:
+        raise CheckpointError(
+            f"The checkpoint's position table has {rows + prefix} rows, all of them for patches and"
+            " none for the class token: another network's, such as DeiT III's or DINOv2's with"
+            " registers.",
+            next="edgevit list",
+        )
     raise CheckpointError(
         f"The checkpoint's position table has {rows} rows beside {prefix} for class tokens,"
         f" which make no square and not the input's {grid[0]}x{grid[1]} patches; say what grid of"

@@ -83,10 +83,10 @@ def adapt(
     """Bring a state dict to the card's network at `config.input_size`.
 
     Keypoints and the width of the decoder are taken from the shapes. ViTPose+ files are folded to
-    one data set, `W' = cat(W_shared, W_expert)`. A position table of 12 m^2 rows stands for the
-    official 4:3 input (16x12 tokens of 256x192), of k^2 rows for a square one, any other for the
-    network's own grid; `trained_size` says otherwise. It is resized bicubically. Raises
-    `CheckpointError`.
+    one data set, `W' = cat(W_shared, W_expert)`. A position table with as many rows as the network
+    has tokens stays as it is, as in the official code and in transformers. One of another 12 m^2
+    rows stands for the official 4:3 input (16x12 tokens of 256x192), of k^2 rows for a square one,
+    and is resized bicubically; `trained_size` says otherwise. Raises `CheckpointError`.
     """
     if is_hugging_face(tensors):
         named = from_hugging_face(tensors)
@@ -157,11 +157,13 @@ def _backbone_init(
 ) -> Adapted[Config]:
     """A pre-trained backbone as mmcv_custom/checkpoint.py takes it over.
 
-    A patch kernel below 16x16 (MAE's huge: 14x14) is padded with zeros, left before right.
+    A patch kernel below 16x16 (MAE's huge: 14x14) is padded with zeros, left before right. A table
+    of k^2 rows is that of a square picture, also where the network has as many tokens.
     """
     kept = {f"backbone.{k}": v for k, v in tensors.items() if not k.startswith(PRETRAINING)}
     kernel = kept["backbone.patch_embed.proj.weight"]
-    if kernel.ndim == 4 and max(kernel.shape[2:]) <= PATCH:
+    fits = kernel.ndim == 4 and kernel.shape[:2] == (config.dim, 3)
+    if fits and min(kernel.shape[2:]) >= 1 and max(kernel.shape[2:]) <= PATCH:
         spare = PATCH - kernel.shape[2], PATCH - kernel.shape[3]
         before = spare[0] // 2, spare[1] // 2
         padding = (before[1], spare[1] - before[1], before[0], spare[0] - before[0])
@@ -169,7 +171,7 @@ def _backbone_init(
     untrained: tuple[str, ...] = ("keypoint_head",)
     if "backbone.last_norm.weight" not in kept:
         untrained = ("backbone.last_norm", "keypoint_head")
-    return Adapted(config, with_positions(kept, config, options), untrained)
+    return Adapted(config, with_positions(kept, config, options, pretrained=True), untrained)
 
 
 def _one_dataset(tensors: dict[str, Tensor], dataset: str, several: bool) -> dict[str, Tensor]:

@@ -46,7 +46,9 @@ def from_hugging_face(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if found is None:
             continue
         parts = [key.replace(".query.", f".{part}.") for part in ("query", "key", "value")]
-        if all(part in renamed and renamed[part].ndim for part in parts):
+        shapes = {tuple(renamed[part].shape) for part in parts if part in renamed}
+        # One alone, or one of another shape, keeps its name, which no network has.
+        if all(part in renamed for part in parts) and len(shapes) == 1 and renamed[key].ndim:
             stacked = torch.cat([renamed.pop(part) for part in parts])
             renamed[f"{found[1]}.attn.qkv.{found[2]}"] = stacked
     return renamed

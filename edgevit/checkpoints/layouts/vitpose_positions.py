@@ -14,18 +14,30 @@ from edgevit.models.vitpose import PATCH, Config
 
 
 def with_positions(
-    tensors: dict[str, Tensor], config: Config, options: Mapping[str, object]
+    tensors: dict[str, Tensor],
+    config: Config,
+    options: Mapping[str, object],
+    pretrained: bool = False,
 ) -> dict[str, Tensor]:
-    """The same with the position table at the network's grid."""
+    """The same with the position table at the network's grid; `pretrained`: see `stored_grid`."""
     table = tensors.get("backbone.pos_embed")
     if table is None or table.ndim != 3 or table.shape[0] != 1 or table.shape[1] < 2:
         return tensors  # missing or wrongly shaped: named when it is loaded
-    old = stored_grid(table.shape[1] - 1, config, options)
+    if not table.shape[2] or table.is_complex():
+        return tensors  # the same, and nothing to resize
+    old = stored_grid(table.shape[1] - 1, config, options, pretrained)
     return {**tensors, "backbone.pos_embed": resize_positions(table, old, config.grid)}
 
 
-def stored_grid(tokens: int, config: Config, options: Mapping[str, object]) -> tuple[int, int]:
-    """The grid that a table of so many tokens stands for; raises `CheckpointError`."""
+def stored_grid(
+    tokens: int, config: Config, options: Mapping[str, object], pretrained: bool = False
+) -> tuple[int, int]:
+    """The grid that a table of so many tokens stands for; raises `CheckpointError`.
+
+    The official code loads a table of the network's own length as it is, whatever its grid was,
+    and so do mmcv and transformers. `pretrained` backbones go another way there
+    (mmcv_custom/checkpoint.py), where a table is taken to be square.
+    """
     trained = trained_size(options)
     if trained is not None:
         grid = replace(config, input_size=trained).grid
@@ -36,14 +48,16 @@ def stored_grid(tokens: int, config: Config, options: Mapping[str, object]) -> t
             f"{trained[0]}x{trained[1]} would be {grid[0]}x{grid[1]} of them.",
             next="leave trained_size out, or give the size that the checkpoint was trained at",
         )
-    unit = math.isqrt(tokens // 12)
-    if 12 * unit * unit == tokens:
-        return 4 * unit, 3 * unit
     side = math.isqrt(tokens)
-    if side * side == tokens:
+    if pretrained and side * side == tokens:
         return side, side
     if tokens == config.grid[0] * config.grid[1]:
         return config.grid
+    if side * side == tokens:
+        return side, side
+    unit = math.isqrt(tokens // 12)
+    if 12 * unit * unit == tokens:
+        return 4 * unit, 3 * unit
     raise CheckpointError(
         f"The checkpoint has positions of {tokens} tokens, which is neither a 4:3 nor a square"
         " grid; say which input size it was trained at.",

@@ -42,6 +42,8 @@ def _vit(
 
 
 AUGREG = "AugReg, in21k to in1k"
+AUGREG2 = "AugReg, fine-tuned again by timm (augreg2), in21k to in1k"  # timm's default weights
+AUGREG_1K = "AugReg, in1k alone"
 ORIGINAL = "original, in21k to in1k"
 
 CARDS: tuple[ModelCard, ...] = (
@@ -59,7 +61,12 @@ CARDS: tuple[ModelCard, ...] = (
         224,
         22_050_664,
         4.5989,
-        (_timm(81.402, 224, AUGREG), _timm(83.814, 384, AUGREG), _google(83.73, AUGREG)),
+        (
+            _timm(81.402, 224, AUGREG),
+            _timm(78.842, 224, AUGREG_1K),
+            _timm(83.814, 384, AUGREG),
+            _google(83.73, AUGREG),
+        ),
     ),
     _vit(
         "small-32",
@@ -77,6 +84,7 @@ CARDS: tuple[ModelCard, ...] = (
         17.5638,
         (
             _timm(84.534, 224, AUGREG),
+            _timm(85.108, 224, AUGREG2),
             _timm(86.010, 384, AUGREG),
             _timm(81.782, 224, ORIGINAL),
             _timm(84.212, 384, ORIGINAL),
@@ -97,7 +105,14 @@ CARDS: tuple[ModelCard, ...] = (
             _google(81.66, ORIGINAL),
         ),
     ),
-    _vit("base-8", 8, 224, 86_576_872, 78.1483, (_timm(85.838, 224, AUGREG),)),
+    _vit(
+        "base-8",
+        8,
+        224,
+        86_576_872,
+        78.1483,
+        (_timm(85.838, 224, AUGREG), _timm(86.252, 224, AUGREG2)),
+    ),
     _vit(
         "large-16",
         16,

@@ -84,7 +84,7 @@ CARDS: tuple[ModelCard, ...] = (
     _features("t-det", 7_966_640, 18.5120, _coco("DeiT", 46.0, 41.0), "detection"),
     _features("s-det", 27_503_888, 49.3113, _coco("DeiT", 48.2, 42.8), "detection"),
     _features("b-det", 99_495_392, 148.4604, _coco("DeiT", 49.6, 43.6), "detection"),
-    _features("l-det", 326_973_632, 416.9185, _coco("AugReg", 52.1, 46.0), "augreg-adapter"),
+    _features("l-det", 326_973_632, 416.9185, _coco("AugReg", 52.1, 46.0), "augreg-detection"),
     _upernet("t", 36_062_428, 232.0438, (*_ade("DeiT", 42.6, 43.6), *_ade("AugReg", 43.9, 44.8))),
     _upernet("s", 57_614_908, 267.3475, _ade("DeiT", 46.2, 47.1)),
     _upernet("b", 133_636_876, 375.5055, (*_ade("DeiT", 48.8, 49.7), *_ade("AugReg", 51.9, 52.5))),

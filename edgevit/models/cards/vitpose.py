@@ -40,9 +40,9 @@ def _coco(ap: float, ar: float, trained: str = "") -> tuple[Published, ...]:
 def _single(
     ap: float, ar: float, multi: tuple[float, float] | None = None
 ) -> tuple[Published, ...]:
-    """Trained on COCO alone; `multi`: on COCO, AIC and MPII. The AP on COCO alone comes last."""
+    """Trained on COCO alone; `multi`: on COCO, AIC and MPII."""
     more = _coco(*multi, trained=", trained on COCO, AIC and MPII") if multi else ()
-    return (*more, *reversed(_coco(ap, ar)))
+    return (*_coco(ap, ar), *more)
 
 
 def _plus(
@@ -55,13 +55,13 @@ def _plus(
     ochuman: float,
 ) -> tuple[Published, ...]:
     return (
-        Published("OCHuman AP, dataset=coco", ochuman, README),
-        Published("WholeBody AP, dataset=wholebody", wholebody, README),
-        Published("APT-36K AP, dataset=apt36k", apt36k, README),
-        Published("AP-10K AP, dataset=ap10k", ap10k, README),
-        Published("MPII PCKh, dataset=mpii", mpii, README),
+        *_coco(*coco),
         Published("AIC AP, dataset=aic", aic, README),
-        *reversed(_coco(*coco)),
+        Published("MPII PCKh, dataset=mpii", mpii, README),
+        Published("AP-10K AP, dataset=ap10k", ap10k, README),
+        Published("APT-36K AP, dataset=apt36k", apt36k, README),
+        Published("WholeBody AP, dataset=wholebody", wholebody, README),
+        Published("OCHuman AP, dataset=coco", ochuman, README),
     )
 
 

@@ -1,6 +1,7 @@
 import errno
 import os
 import pty
+import re
 import shutil
 import subprocess
 import sys
@@ -114,6 +115,30 @@ def test_tables_in_a_pipe_have_tabs_and_no_control_characters(
 ) -> None:
     print_table(("a", "b"), [["1\t2", "\x1b[2J"], ["ä", "[b]"]], "title")
     assert capsys.readouterr().out == "a\tb\n1?2\t?[2J\nä\t[b]\n"
+
+
+def shown_as_a_table(columns: int) -> list[str]:
+    """The lines that a terminal of 120 characters shows of a table of one row, without colors."""
+    told = on_a_terminal(
+        f"""
+        from edgevit.cli.console import print_table
+        heads = ["model", *(f"head{{i}}" for i in range(1, {columns}))]
+        cells = ["word of 20_characters_long_"] * {columns - 2}
+        print_table(heads, [["[x]-y", "-", *cells]], "T")
+        """
+    )
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", told)
+    return [line.rstrip() for line in plain.splitlines() if line.strip()]
+
+
+def test_a_terminal_too_narrow_for_a_table_gets_a_paragraph_a_row() -> None:
+    drawn, told = shown_as_a_table(4), shown_as_a_table(9)
+    assert drawn[1].split() == ["model", "head1", "head2", "head3"]
+    assert drawn[3].split() == ["[x]-y", "-", *["word", "of", "20_characters_long_"] * 2]
+    assert told[:2] == ["T", "[x]-y"]
+    assert all(line.startswith("  ") and len(line) <= 120 for line in told[2:])
+    paragraph = " ".join(line.strip() for line in told[2:])
+    assert paragraph == "; ".join(f"head{i} word of 20_characters_long_" for i in range(2, 9))
 
 
 def test_json_is_one_document(capsys: pytest.CaptureFixture[str]) -> None:

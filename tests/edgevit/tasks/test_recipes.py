@@ -38,7 +38,9 @@ def test_every_card_names_a_recipe_of_its_task(name: str) -> None:
 
 def test_no_recipe_is_unused_but_those_that_layouts_and_users_name() -> None:
     named = {card.recipe for card in MODELS.values()}
-    assert set(RECIPES) - named == {"deit", "mae", "huggingface", "timm-mvit", "mvit-video-ssv2"}
+    assert set(RECIPES) - named == {
+        *("deit", "mae", "huggingface", "t2t-cifar", "timm-mvit", "mvit-video-ssv2")
+    }
 
 
 @pytest.mark.parametrize(
@@ -66,6 +68,10 @@ def test_means_by_hand() -> None:
     assert half.mean == half.std == HALF == (0.5 * 255,) * 3
     assert pytest.approx((0.485 * 255, 0.456 * 255, 0.406 * 255)) == MEAN
     assert pytest.approx((0.229 * 255, 0.224 * 255, 0.225 * 255)) == STD
+    cifar = preprocessing_of("t2t-cifar", (224, 224))
+    assert cifar.mean == pytest.approx((0.4914 * 255, 0.4822 * 255, 0.4465 * 255))
+    assert cifar.std == pytest.approx((0.2023 * 255, 0.1994 * 255, 0.2010 * 255))
+    assert (cifar.fit, cifar.resize, cifar.crop) == ("crop", "bilinear-antialias", 1.0)
     small = preprocessing_of("mvit-video-16x4", (16, 224, 224))
     assert small.mean == pytest.approx((0.45 * 255,) * 3)
     assert small.std == pytest.approx((0.225 * 255,) * 3)

@@ -99,6 +99,14 @@ def test_the_head_of_token_labeling_is_left_behind(tmp_path):
     assert loaded_as_given(network, state)
 
 
+@pytest.mark.parametrize(
+    ("container", "recipe"),
+    [("", None), ("state_dict_ema", None), ("net", "t2t-cifar"), ("net.state_dict", "t2t-cifar")],
+)
+def test_a_transfer_file_brings_the_preprocessing_of_cifar(container, recipe):
+    assert adapt(state_of(TINY), CARD, TINY, {}, container=container).recipe == recipe
+
+
 def cubic(distance):
     """The cubic kernel with a = -0.75."""
     x, a = abs(distance), -0.75

@@ -324,6 +324,14 @@ def test_options(made, tmp_path):
         loaded(path, table="5x5")
 
 
+def test_the_grid_told_is_that_of_a_network_without_a_class_token_too(made, tmp_path):
+    _, state = made(pool="mean", cls_token=False)  # 4x6 rows, no square and no 8x6
+    found = loaded(bare(state, tmp_path), size=(128, 96), table="4x6")
+    assert not found.config.cls_token
+    wanted = resize_table(state["pos_embed"], 0, (8, 6), "timm", stored=(4, 6))
+    assert torch.equal(found.pos_embed, wanted)
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
@@ -379,6 +387,7 @@ def test_who_wrote_it():
         (wrapped("model"), {}, "deit"),
         (bare, DISTILLED, "deit"),
         (bare, MEAN, "mae"),
+        (bare, {**MEAN, "cls_token": False}, None),  # timm's own mean pooling
         (wrapped("model"), MEAN, "mae"),
         (huggingface(), {}, "huggingface"),
         (huggingface(later=True), {}, "huggingface"),

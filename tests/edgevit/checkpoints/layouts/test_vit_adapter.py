@@ -162,6 +162,22 @@ def test_the_position_tables_grid_comes_from_the_file(side, load):
     same(wanted, network)
 
 
+@pytest.mark.parametrize(
+    ("name", "side", "recipe"),
+    [
+        ("b-upernet", 24, "augreg-adapter"),
+        ("b", 24, "augreg-adapter"),
+        ("b-upernet", 14, None),
+        ("b-det", 24, None),
+        ("l-upernet", 24, None),  # the card's own
+    ],
+)
+def test_a_table_of_384_px_tells_augregs_normalization(name, side, recipe):
+    card = CARD[f"vit-adapter-{name}"]
+    table = {"backbone.pos_embed": torch.ones(1, 1 + side * side, 4)}
+    assert adapt(table, card, CONFIGS[card.variant], {}).recipe == recipe
+
+
 @pytest.mark.parametrize("size", [(128, 128), (32, 64), (96, 160)])
 def test_one_file_for_every_input_size(size, load, state):
     network = load(mmseg(state), size=size)
@@ -206,6 +222,17 @@ def test_a_light_adapter_is_told_by_its_keys(load):
         load(wanted.state_dict(), light=0)
 
 
+@pytest.mark.parametrize("features", ["stages", "last"])
+def test_a_light_adapter_with_convolutions(features, load):
+    torch.manual_seed(8)
+    config = replace(light(MICRO), conv_ffn=True)
+    wanted = start(ViTAdapter(config, all_outputs=True))
+    asked = replace(MICRO, vit_features=features)
+    for options in ({}, {"light": 1}):
+        assert adapt(wanted.state_dict(), FEATURES, asked, options).config == config
+        same(wanted, load(wanted.state_dict(), FEATURES, **options))
+
+
 def test_a_full_adapter_is_not_a_light_one(load, state):
     assert load(mmseg(state), light=False).config == MICRO
     with pytest.raises(CheckpointError, match="holds a full adapter, not a light one"):
@@ -238,6 +265,13 @@ def test_a_plain_vit_starts_the_backbone(container, card, load, state):
         if key.startswith(("blocks.", "pos_embed", "patch_embed.")):
             assert torch.equal(loaded[f"backbone.{key}"], value)
     assert all((loaded[f"backbone.blocks.{i}.gamma1"] == 1).all() for i in range(4))
+
+
+@pytest.mark.parametrize("shape", [(64, 3, 7, 7), (64, 3, 3, 7, 7), (64, 1, 16, 16), (64,)])
+def test_other_patches_are_no_plain_vits(shape, load, state):
+    with pytest.raises(CheckpointMismatch) as caught:
+        load({**deit(state), "patch_embed.proj.weight": torch.ones(shape)})
+    assert "patch_embed.proj.weight" in caught.value.unexpected  # by the name it has in the file
 
 
 def test_a_plain_vits_stray_keys_are_named(load, state):
@@ -273,13 +307,17 @@ def test_another_variants_file_names_it(held, name):
 def test_the_two_functions_are_not_mixed(load, state):
     with pytest.raises(CheckpointError, match="holds a segmentation network") as caught:
         load(mmseg(state), CARD["vit-adapter-t-det"])
-    assert caught.value.next == "edgevit export vit-adapter-t"
-    for name in ("vit-adapter-t", "vit-adapter-t-upernet"):
+    assert caught.value.next == f"edgevit export {UPERNET.name} --weights CHECKPOINT.pth"
+    detector = {**only_backbone(state), **DETECTION}
+    for card in (CARD["vit-adapter-t"], CARD["vit-adapter-t-upernet"], UPERNET):
         with pytest.raises(CheckpointError, match="holds a detection network") as caught:
-            load({**only_backbone(state), **DETECTION}, CARD[name])
-        assert caught.value.next == "edgevit export vit-adapter-t-det"
-    with pytest.raises(CheckpointError, match="holds a detection network"):
-        load({**only_backbone(state), **DETECTION})
+            load(detector, card)
+        assert caught.value.next == "edgevit list"  # there is no micro detector
+    with torch.device("meta"):
+        named = {**ViTAdapter(CONFIGS["s"]).state_dict(), **DETECTION}
+    with pytest.raises(CheckpointError, match="holds a detection network") as caught:
+        adapt(named, CARD["vit-adapter-s"], CONFIGS["s"], {})
+    assert caught.value.next == "edgevit export vit-adapter-s-det --weights CHECKPOINT.pth"
 
 
 @pytest.mark.parametrize("prefix", ["backbone.", ""])

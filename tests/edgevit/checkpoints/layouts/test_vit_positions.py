@@ -115,3 +115,9 @@ def test_which_grid_a_table_stands_for():
     with pytest.raises(CheckpointError, match="make no square and not the input's 14x14") as caught:
         resize_table(torch.from_numpy(table_of(1 + 150)), 1, (14, 14), "timm")
     assert "table=14x28" in caught.value.next
+
+
+@pytest.mark.parametrize(("rows", "prefix"), [(14 * 14, 1), (37 * 37, 1), (24 * 24, 2)])
+def test_a_table_without_a_row_for_the_class_token_is_another_networks(rows, prefix):
+    with pytest.raises(CheckpointError, match=f"has {rows} rows, all of them for patches and none"):
+        resize_table(torch.from_numpy(table_of(rows)), prefix, (14, 14), "timm")

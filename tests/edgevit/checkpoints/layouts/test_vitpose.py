@@ -322,7 +322,6 @@ def expected_table(table, old, new):
         ((256, 192), (128, 96), (16, 12), (8, 6)),
         ((384, 288), (256, 192), (24, 18), (16, 12)),
         ((256, 256), (256, 192), (16, 16), (16, 12)),
-        ((256, 192), (192, 256), (16, 12), (12, 16)),  # as many tokens, yet another grid
         ((256, 192), (320, 208), (16, 12), (20, 13)),
     ],
 )
@@ -336,15 +335,24 @@ def test_tables_of_another_size_are_resized_from_the_official_grid(trained, size
     assert torch.allclose(found.double(), want, atol=1e-5)
 
 
-def test_a_table_of_the_networks_own_odd_grid_stays(small):
-    state = tiny_state(size=(80, 48))
-    assert same(load(state, size=(80, 48))[0], state)
+@pytest.mark.parametrize(
+    "size",
+    # An odd grid; one of 192 tokens that is not the official one; as many tokens as 16x16, 8x8.
+    [(80, 48), (192, 256), (512, 128), (256, 64)],
+)
+def test_a_table_of_the_networks_own_length_stays(size, small):
+    """Official code and transformers load such a table as it is."""
+    state = tiny_state(size=size)
+    assert same(load(state, size=size)[0], state)
+    assert same(load(hugging_face(state), size=size)[0], state)
 
 
 def test_trained_size_tells_what_the_number_of_rows_cannot(small):
-    state = tiny_state(size=(192, 256))
-    for said in ("192x256", (192, 256), [192, 256]):
-        assert same(load(state, size=(192, 256), trained_size=said)[0], state)
+    state = tiny_state(size=(256, 192))
+    turned = expected_table(state["backbone.pos_embed"], (16, 12), (12, 16))
+    for said in ("256x192", (256, 192), [256, 192]):
+        found = load(state, size=(192, 256), trained_size=said)[0].backbone.pos_embed
+        assert torch.allclose(found.double(), turned, atol=1e-5)
     odd = tiny_state(size=(80, 48))
     with pytest.raises(CheckpointError, match="neither a 4:3 nor a square") as caught:
         load(odd, size=(64, 48))
@@ -402,6 +410,30 @@ def test_a_pretrained_backbone_starts_a_network(prefix, patch, small):
     key = "blocks.1.mlp.fc2.weight"
     assert torch.equal(network.state_dict()[f"backbone.{key}"], file[key])
     assert torch.equal(network.backbone.last_norm.weight, torch.ones(32))
+
+
+def test_a_pretrained_table_is_square_also_where_the_network_has_as_many_tokens(small):
+    file = mae(grid=4)
+    network, _ = load(file, size=(128, 32))
+    want = expected_table(file["pos_embed"], (4, 4), (8, 2))
+    assert torch.allclose(network.backbone.pos_embed.double(), want, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("shape", "told"),
+    [
+        ((32, 3, 0, 0), "32x3x0x0"),
+        ((32, 3, 17, 17), "32x3x17x17"),
+        ((24, 3, 7, 7), "24x3x7x7"),
+        ((32, 1, 14, 14), "32x1x14x14"),
+        ((32,), "32"),
+    ],
+)
+def test_a_patch_kernel_of_something_else_is_named_as_it_is(shape, told, small):
+    file = {**mae(), "patch_embed.proj.weight": torch.ones(shape)}
+    with pytest.raises(CheckpointMismatch) as caught:
+        load(file, size=(256, 192))
+    assert f"backbone.patch_embed.proj.weight ({told} in the file" in caught.value.message
 
 
 def test_a_stray_key_of_a_backbone_file_is_named(small):
@@ -495,6 +527,7 @@ def test_a_file_of_something_else_is_one_sentence(small):
         (3,),
         (1, 0, 32),
         (1, 13, 0),
+        (1, 49, 0),
         (1, 13, 5),
         (0, 3, 1, 1),
         (1 << 20, 1, 1, 1),
@@ -505,6 +538,19 @@ def test_a_file_of_something_else_is_one_sentence(small):
 def test_lying_shapes_are_one_sentence(key, shape, name, small):
     with pytest.raises(CheckpointError) as caught:
         load({**tiny_state(), key: torch.zeros(shape)}, name)
+    assert "\n" not in caught.value.message
+
+
+@pytest.mark.parametrize("part", ["query", "key", "value"])
+@pytest.mark.parametrize("name", ["weight", "bias"])
+@pytest.mark.parametrize("shape", [None, (), (3,), (32, 31), (1, 2, 3)])
+def test_damaged_projections_of_transformers_are_one_sentence(part, name, shape, small):
+    file = hugging_face(tiny_state())
+    key = f"backbone.encoder.layer.1.attention.attention.{part}.{name}"
+    del file[key]
+    with pytest.raises(CheckpointMismatch) as caught:
+        load(file if shape is None else {**file, key: torch.ones(shape)})
+    assert caught.value.missing == (f"backbone.blocks.1.attn.qkv.{name}",)
     assert "\n" not in caught.value.message
 
 
