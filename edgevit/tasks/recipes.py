@@ -120,6 +120,11 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
             fit="crop",
             stride=0,
         ),
+        "mvit-video-ssv2-l": Recipe(
+            "SlowFast configs/SSv2/MVITv2_L_40x3.yaml: ImageNet's mean and std, frames spread",
+            fit="crop",
+            stride=0,
+        ),
         "segmentation": Recipe(
             "mmseg's img_norm_cfg in TopFormer's and ViT-Adapter's configurations",
         ),

@@ -5,6 +5,7 @@ Source: facebookresearch/SlowFast, slowfast/datasets/decoder.py (`get_start_end_
 (`get_seq_frames`).
 """
 
+import errno
 import math
 import re
 import shlex
@@ -24,6 +25,10 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", "
 MOST_PICTURES = 200_000  # of a video; about two hours
 MOST_PIXELS = 64_000_000  # of a frame
 INSTALL = 'pip install "edgevit[video]"'
+# Each demuxer is attack surface, and some (playlists) open further files or draw text: only what
+# videos come in is enabled.
+CONTAINERS = ("mp4", "mov", "matroska", "webm", "avi", "mpegts", "mpeg", "flv", "ogg", "asf", "gif")
+OPTIONS = {"format_whitelist": ",".join(CONTAINERS), "protocol_whitelist": "file"}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,10 +77,22 @@ def open_clip(path: Path, frames: int, stride: int) -> Clip:
 
 def check_video(path: Path) -> None:
     """Refuse what `open_clip` could not open, without decoding it; raises as that does."""
-    if not path.exists():
-        raise PictureError(f"There is no video {path}.", next=f"ls {shlex.quote(str(path.parent))}")
-    if path.is_dir():
-        return
+    look = f"ls -ld {shlex.quote(str(path))}"
+    try:
+        if not path.exists():
+            raise PictureError(
+                f"There is no video {path}.", next=f"ls {shlex.quote(str(path.parent))}"
+            )
+        if path.is_dir():
+            return
+        if not path.is_file():  # a pipe or device would block or never end
+            raise PictureError(f"{path} is neither a file nor a folder.", next=look)
+        with path.open("rb") as stream:
+            empty = not stream.read(1)
+    except PermissionError:
+        raise EnvironmentFailed(f"{path} may not be read by this user.", next=look) from None
+    if empty:
+        raise PictureError(f"{path} is empty.", next=look)
     if path.suffix.lower() in SUFFIXES and path.suffix.lower() != ".gif":
         raise PictureError(
             f"{path} is a single picture, and a video is asked for.",
@@ -131,18 +148,16 @@ def _pyav(path: Path) -> Any:
 
 def _from_file(path: Path, frames: int, stride: int) -> Clip:
     av = _pyav(path)
+    look = f"file {shlex.quote(str(path))}"
     try:
-        with av.open(str(path)) as container:
+        with _container(av, path) as container:
             if not container.streams.video:
-                raise PictureError(f"{path} holds no video.", next=f"file {shlex.quote(str(path))}")
+                raise PictureError(f"{path} holds no video.", next=look)
             rate = float(container.streams.video[0].average_rate or RATE)
         rate = rate if 1 <= rate <= 1000 else RATE
         total = sum(1 for _ in _decoded(av, path))
         if not total:
-            raise PictureError(
-                f"{path} holds no picture that can be decoded.",
-                next=f"file {shlex.quote(str(path))}",
-            )
+            raise PictureError(f"{path} holds no picture that can be decoded.", next=look)
         indices = sample_indices(total, frames, stride, rate)
         wanted = set(indices)
         opened = {
@@ -151,20 +166,37 @@ def _from_file(path: Path, frames: int, stride: int) -> Clip:
             if index in wanted
         }
     except (av.error.FFmpegError, OSError, ValueError) as error:
-        reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+        # ffmpeg's sentence alone: the number and the path around it say nothing new.
+        reason = " ".join(str(getattr(error, "strerror", None) or error).split()).rstrip(".")
         raise PictureError(
-            f"{path} cannot be read as a video ({reason}).",
-            next=f"file {shlex.quote(str(path))}",
+            f"{path} cannot be read as a video ({reason or type(error).__name__}).", next=look
         ) from None
     if len({picture.shape for picture in opened.values()}) != 1:
-        raise PictureError(f"{path} changes its size from frame to frame.", next="ffprobe")
+        raise PictureError(
+            f"{path} changes its size from frame to frame.",
+            next=f"ffprobe {shlex.quote(str(path))}",
+        )
     note = _note(total, indices, stride, rate)
     return Clip(tuple(opened[index] for index in indices), indices, total, note)
 
 
+def _container(av: Any, path: Path) -> Any:
+    """An opened file of one of `CONTAINERS`; raises `PictureError` where it is of another kind."""
+    try:
+        # The protocol is named, or ffmpeg takes the start of 12:30.mp4 for one.
+        return av.open(f"file:{path}", options=dict(OPTIONS), metadata_errors="ignore")
+    except av.error.FFmpegError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        raise PictureError(
+            f"{path} is no video of a kind that edgevit reads: {', '.join(CONTAINERS)}.",
+            next=f"file {shlex.quote(str(path))}",
+        ) from None
+
+
 def _decoded(av: Any, path: Path) -> Iterator[Any]:
     """Every picture of the first video stream, its size and their number bounded."""
-    with av.open(str(path)) as container:
+    with _container(av, path) as container:
         for index, frame in enumerate(container.decode(video=0)):
             if index >= MOST_PICTURES or frame.width * frame.height > MOST_PIXELS:
                 raise PictureError(

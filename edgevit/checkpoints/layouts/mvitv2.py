@@ -35,7 +35,8 @@ from edgevit.models.mvitv2 import (
     with_cls_token,
 )
 
-PREFER = ("model_state", "state_dict", "model")
+# facebookresearch's, then timm's in the order in which its own loader takes them.
+PREFER = ("model_state", "state_dict_ema", "state_dict", "model")
 
 OPTIONS = ("cls_token", "inflate")
 SSV2_CLASSES = 174  # of Something-Something v2, which samples its frames otherwise than Kinetics
@@ -50,7 +51,7 @@ DETECTOR_HEADS = ("proposal_generator.", "roi_heads.")
 # Of a classifier's file that starts a pyramid: detectron2 has none of these.
 CLASSIFIER_PARTS = ("cls_token", "norm.", "head.")
 # Of what shapes may tell: a few bytes must not make us build a network of gigabytes.
-MAX_CLASSES, MAX_GRID, MAX_FRAMES, MIN_SIDE = 65_536, 1024, 512, 32
+MAX_CLASSES, MAX_GRID, MIN_FRAMES, MAX_FRAMES, MIN_SIDE = 65_536, 1024, 2, 512, 32
 
 
 def configure(
@@ -86,14 +87,14 @@ def _check_size(card: ModelCard, size: tuple[int, ...]) -> None:
     *frames, height, width = size
     step = card.size_multiple
     if height % step or width % step or min(height, width) < MIN_SIDE:
+        steps = f"that are multiples of {step} pixels" if step > 1 else "of any number of pixels"
         raise UsageError(
-            f"{card.name} takes sides that are multiples of {step} pixels from {MIN_SIDE},"
-            f" not {height}x{width}.",
+            f"{card.name} takes sides {steps} from {MIN_SIDE}, not {height}x{width}.",
             next=f"edgevit info {card.name}",
         )
-    if any(count % PATCH_STRIDE[0] or not 2 <= count <= MAX_FRAMES for count in frames):
+    if any(not MIN_FRAMES <= count <= MAX_FRAMES for count in frames):
         raise UsageError(
-            f"{card.name} takes an even number of frames from 2 to {MAX_FRAMES}, not {frames[0]}.",
+            f"{card.name} takes {MIN_FRAMES} to {MAX_FRAMES} frames, not {frames[0]}.",
             next=f"edgevit info {card.name}",
         )
 
@@ -125,22 +126,36 @@ def adapt(
         recipe = "timm-mvit" if is_from_timm(tensors) else None
         return Adapted(inferred, _resized(named, inferred, inferred), recipe=recipe)
     if not _is_picture_file(named):
-        if "inflate" in options:
-            raise CheckpointError(
-                "inflate was asked for, but the checkpoint is no picture network's.",
-                next="leave inflate out",
-            )
-        recipe = "mvit-video-ssv2" if inferred.num_classes == SSV2_CLASSES else None
-        return Adapted(inferred, _resized(named, inferred, inferred), recipe=recipe)
+        return _clips(named, card, inferred, options)
     if "inflate" not in options:
         raise CheckpointError(
-            f"The checkpoint is a picture network's; {card.name} can start from it, but its head"
-            f" must then be trained, and inflate says how: {', '.join(INFLATIONS)}.",
-            next="--option inflate=center, or create_model(..., inflate='center')",
+            f"The checkpoint is a picture network's: {card.name} can start from it, but must be"
+            f" trained before it is exported, and inflate says how: {', '.join(INFLATIONS)}.",
+            next=f"in Python, create_model({card.name!r}, weights=..., inflate='center')",
         )
     # The picture's classes are not the video network's, which keeps its own count.
     inferred = replace(inferred, num_classes=config.num_classes)
     return _inflated(named, card, inferred, str(options["inflate"]))
+
+
+def _clips(
+    tensors: Mapping[str, Tensor],
+    card: ModelCard,
+    config: Config,
+    options: Mapping[str, object],
+) -> Adapted[Config]:
+    """A video file. Tables stay as stored: the network stretches them where its maps ask for more
+    or fewer rows, as SlowFast does where it is tested at another size than it was trained at.
+    """
+    if "inflate" in options and FIRST_POOL in tensors:
+        raise CheckpointError(
+            "inflate was asked for, but the checkpoint is no picture network's.",
+            next="leave inflate out",
+        )
+    large = "-l" if card.variant == "l" else ""  # normalizes as ImageNet's networks do
+    recipe = f"mvit-video-ssv2{large}" if config.num_classes == SSV2_CLASSES else None
+    stored = replace(config, table_size=_stored_size(tensors, config))
+    return Adapted(stored, tensors, recipe=recipe)
 
 
 def _is_picture_file(tensors: Mapping[str, Tensor]) -> bool:
@@ -172,42 +187,46 @@ def _infer(tensors: Mapping[str, Tensor], config: Config, options: Mapping[str, 
     return config
 
 
-def _stored_size(tensors: Mapping[str, Tensor], axes: str, prefix: str = "") -> tuple[int, ...]:
-    """The input size that the first block's tables are for; empty where they do not tell."""
+def _stored_size(
+    tensors: Mapping[str, Tensor], config: Config, prefix: str = ""
+) -> tuple[int, ...] | None:
+    """The input size that the position tables are for; None where they do not agree on one."""
     size = []
-    for axis, patch in zip(axes, PATCH_STRIDE[-len(axes) :], strict=True):
-        table = tensors.get(f"{prefix}blocks.0.attn.rel_pos_{axis}")
+    for axis, patch in zip(config.axes, PATCH_STRIDE[-len(config.axes) :], strict=True):
+        table = tensors.get(_table(0, axis, prefix))
         if table is None or table.ndim != 2 or not table.shape[0] % 2:
-            return ()
+            return None
         grid = (table.shape[0] + 1) // 2
-        if grid > MAX_GRID:
-            return ()
+        if grid > MAX_GRID or (axis != "t" and grid < MIN_SIDE // patch):
+            return None
         size.append(grid * patch)
+    for index, plan in enumerate(plan_blocks(replace(config, table_size=tuple(size)))):
+        for axis, length in zip(plan.axes, plan.table_lengths, strict=True):
+            table = tensors.get(_table(index, axis, prefix))
+            if table is not None and (table.ndim != 2 or table.shape[0] != length):
+                return None
     return tuple(size)
+
+
+def _table(block: int, axis: str, prefix: str = "") -> str:
+    return f"{prefix}blocks.{block}.attn.rel_pos_{axis}"
 
 
 def _resized(tensors: Mapping[str, Tensor], config: Config, source: Config) -> Mapping[str, Tensor]:
     """The tables of `source` at its stored size, interpolated linearly to the ones of `config`.
 
-    This is SlowFast's and timm's rule at load. Where a table has not the length that the first
-    block's size implies, all stay as they are, and strict loading names them.
+    This is timm's rule at load, and SlowFast's where a picture file starts a video network. Tables
+    that do not agree on a size stay as they are, and strict loading names them.
     """
-    stored = _stored_size(tensors, source.axes)
-    if not stored:
+    if _stored_size(tensors, source) is None:
         return tensors
     ready = dict(tensors)
-    before = plan_blocks(replace(source, input_size=stored))
-    for index, (was, plan) in enumerate(zip(before, plan_blocks(config), strict=True)):
+    for index, plan in enumerate(plan_blocks(config)):
         lengths = dict(zip(plan.axes, plan.table_lengths, strict=True))
-        for axis, length in zip(was.axes, was.table_lengths, strict=True):
-            key = f"blocks.{index}.attn.rel_pos_{axis}"
-            table = tensors.get(key)
-            if table is None:
-                continue
-            if table.ndim != 2 or table.shape[0] != length or not table.is_floating_point():
-                return tensors
-            if length != lengths[axis]:
-                ready[key] = resize_table(table.float(), lengths[axis])
+        for axis in source.axes:
+            table, length = tensors.get(_table(index, axis)), lengths[axis]
+            if table is not None and table.is_floating_point() and len(table) != length:
+                ready[_table(index, axis)] = resize_table(table.float(), length)
     return ready
 
 
@@ -261,7 +280,7 @@ def _pyramid(tensors: Mapping[str, Tensor], config: Config) -> Adapted[Config]:
             if not key.startswith(CLASSIFIER_PARTS)
         }
         untrained = ("bottom_up.scale", "fpn_")
-    stored = _stored_size(kept, config.axes, "bottom_up.")
+    stored = _stored_size(kept, config, "bottom_up.")
     return Adapted(replace(config, table_size=stored or config.table_size), kept, untrained)
 
 

@@ -1,9 +1,10 @@
-"""Clips: SlowFast's frames, folders in natural order, and video files through a stand-in of PyAV.
-
-PyAV itself is an extra that the development environment does not have.
+"""Clips: SlowFast's frames, folders in natural order, and video files: through a stand-in of PyAV,
+and through PyAV itself where that extra is installed.
 """
 
+import os
 import sys
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,7 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
-from edgevit.errors import MissingDependency, PictureError
+from edgevit.errors import EnvironmentFailed, MissingDependency, PictureError
 from edgevit.tasks import video
 from edgevit.tasks.video import check_video, natural_order, open_clip, sample_indices
 
@@ -106,6 +107,25 @@ def test_a_single_picture_is_no_video(folder: Path) -> None:
         check_video(folder / "frame1.png")
 
 
+def test_what_is_no_file_to_decode_is_refused_at_once(tmp_path: Path) -> None:
+    """Opening a pipe would wait for a writer."""
+    empty, pipe = tmp_path / "empty.mp4", tmp_path / "pipe.mp4"
+    empty.touch()
+    os.mkfifo(pipe)
+    for path, message in ((empty, "is empty"), (pipe, "is neither a file nor a folder")):
+        with pytest.raises(PictureError, match=message):
+            check_video(path)
+
+
+def test_a_video_that_may_not_be_read(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(EnvironmentFailed, match="may not be read"):
+        open_clip(file, 4, 1)
+
+
 def test_a_video_without_pyav_says_how_to_get_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -120,6 +140,8 @@ def test_a_video_without_pyav_says_how_to_get_it(
 
 class FFmpegError(Exception):
     """PyAV's root."""
+
+    errno = 1094995529  # AVERROR_INVALIDDATA
 
 
 class Frame:
@@ -138,7 +160,9 @@ class Frame:
 @pytest.fixture
 def pyav(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """A module of PyAV's shape: `frames` are those of every file, `fps` their rate."""
-    made = SimpleNamespace(frames=[Frame(index) for index in range(20)], fps=Fraction(15), opened=0)
+    made = SimpleNamespace(
+        frames=[Frame(index) for index in range(20)], fps=Fraction(15), opened=0, asked=[]
+    )
 
     class Container:
         def __init__(self) -> None:
@@ -159,9 +183,11 @@ def pyav(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
                     raise frame
                 yield frame
 
-    module = SimpleNamespace(
-        open=lambda _: Container(), error=SimpleNamespace(FFmpegError=FFmpegError)
-    )
+    def opening(name: str, **options: object) -> Container:
+        made.asked.append((name, options))
+        return Container()
+
+    module = SimpleNamespace(open=opening, error=SimpleNamespace(FFmpegError=FFmpegError))
     monkeypatch.setitem(sys.modules, "av", module)
     return made
 
@@ -179,6 +205,10 @@ def test_a_video_at_its_own_rate(pyav: SimpleNamespace, file: Path) -> None:
     assert [int(picture[1, 1, 0]) for picture in clip.pictures] == [6, 8, 10, 13]
     assert clip.note == "4 frames, stride 4 at 15 pictures a second: pictures 7 to 14 of 20."
     assert pyav.opened == 0
+    for name, options in pyav.asked:
+        assert name == f"file:{file}"
+        assert options["options"]["protocol_whitelist"] == "file"
+        assert "mp4" in options["options"]["format_whitelist"].split(",")
 
 
 @pytest.mark.parametrize(
@@ -227,3 +257,111 @@ def test_a_rate_that_means_nothing_is_30(pyav: SimpleNamespace, file: Path) -> N
     assert "at 30 pictures" in open_clip(file, 4, 1).note
     pyav.fps = Fraction(90_000)
     assert "at 30 pictures" in open_clip(file, 4, 1).note
+
+
+Write = Callable[..., Path]
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Write:
+    """Writes a video with PyAV itself: frame i is of the gray 10 i, its corner at the top left
+    white.
+    """
+    av = pytest.importorskip("av", reason="PyAV, the video extra, is not installed")
+
+    def write(name: str = "clip.mp4", frames: int = 20, title: str = "drawn") -> Path:
+        path = tmp_path / name
+        with av.open(f"file:{path}", "w") as container:
+            container.metadata["title"] = title
+            stream = container.add_stream("mpeg4", rate=15)  # ffmpeg's own: every build has it
+            stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+            for index in range(frames):
+                picture = np.full((48, 64, 3), 10 * index, np.uint8)
+                picture[:16, :16] = 255
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+            container.mux(stream.encode())
+        return path
+
+    return write
+
+
+def grays(clip: video.Clip) -> list[float]:
+    return [float(np.median(picture)) / 10 for picture in clip.pictures]
+
+
+def test_pyav_gives_the_frames_that_were_written(written: Write) -> None:
+    clip = open_clip(written(), 4, 4)
+    assert clip.indices == (6, 8, 10, 13)
+    assert grays(clip) == pytest.approx(clip.indices, abs=0.4)
+    assert {picture.shape for picture in clip.pictures} == {(48, 64, 3)}
+    assert clip.note == "4 frames, stride 4 at 15 pictures a second: pictures 7 to 14 of 20."
+
+
+def test_pyav_and_a_video_of_one_picture(written: Write) -> None:
+    clip = open_clip(written(frames=1), 4, 4)
+    assert clip.indices == (0, 0, 0, 0)
+    assert clip.total == 1
+    assert open_clip(written(frames=1), 3, 0).indices == (0, 0, 0)
+
+
+def test_pyav_and_a_phone_held_upright(written: Write) -> None:
+    """The track header's matrix of a quarter turn clockwise, as phones write it (ISO 14496-12)."""
+    path = written()
+    content = path.read_bytes()
+    one, minus = (0x10000).to_bytes(4, "big"), (0xFFFF0000).to_bytes(4, "big")
+    zero, last = bytes(4), (0x40000000).to_bytes(4, "big")
+    straight = one + zero * 3 + one + zero * 3 + last
+    turned = zero + one + zero + minus + zero * 4 + last
+    at = content.index(straight, content.index(b"tkhd"))
+    path.write_bytes(content[:at] + turned + content[at + len(turned) :])
+    (picture, *_) = open_clip(path, 2, 1).pictures
+    assert picture.shape == (64, 48, 3)
+    assert picture[:12, -12:].min() > 200  # the white corner is at the top right now
+    assert picture[-12:].max() < 200
+    assert picture[:, :12].max() < 200
+
+
+def test_pyav_and_names_that_look_like_protocols(
+    written: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = written()
+    monkeypatch.chdir(tmp_path)
+    for name in ("12:30.mp4", "file:clip.mp4", "50%d.mp4", "-i.mp4"):
+        path.rename(name)
+        path = Path(name)
+        assert open_clip(path, 4, 4).total == 20
+
+
+def test_pyav_and_a_title_in_another_encoding(written: Write) -> None:
+    path = written("clip.avi", title="Caf_")
+    path.write_bytes(path.read_bytes().replace(b"Caf_", b"Caf\xe9"))
+    assert open_clip(path, 4, 4).total == 20
+
+
+def test_pyav_and_damaged_videos_are_one_sentence(written: Write) -> None:
+    path = written()
+    content = path.read_bytes()
+    for broken in (content[:-500], content[: len(content) // 2], b"no video at all" * 50):
+        path.write_bytes(broken)
+        with pytest.raises(PictureError, match=r"as a video \(Invalid data found") as caught:
+            open_clip(path, 4, 4)
+        assert "\n" not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("notes.txt", "words, which ffmpeg would draw\n" * 50),
+        ("list.m3u8", "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nclip.mp4\n#EXT-X-ENDLIST\n"),
+        ("list.ffconcat", "ffconcat version 1.0\nfile clip.mp4\n"),
+    ],
+)
+def test_pyav_opens_nothing_but_videos(
+    name: str, content: str, written: Write, tmp_path: Path
+) -> None:
+    """A playlist would read the files that it names."""
+    written()
+    path = tmp_path / name
+    path.write_text(content)
+    with pytest.raises(PictureError, match="no video of a kind that edgevit reads: mp4, mov"):
+        open_clip(path, 4, 4)

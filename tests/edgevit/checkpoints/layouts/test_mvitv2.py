@@ -139,6 +139,7 @@ def test_a_picture_file_loads_under_every_container(micro, tmp_path):
             {"model": micro, "iteration": 3},
             micro,
             {"model_state": {f"module.{key}": value for key, value in micro.items()}},
+            {"state_dict": dict.fromkeys(micro, torch.zeros(1)), "state_dict_ema": micro},
         )
     ):
         network, _ = load(MICRO, save(tmp_path / f"{number}.pyth", content))
@@ -230,14 +231,34 @@ def test_tables_follow_the_input_size(micro, tmp_path):
 
 
 def test_a_clip_of_other_frames_and_sides(state_of, tmp_path):
+    """SlowFast tested at another size: the stored tables, stretched once, in every block."""
     state = state_of(MViT(config_of(MICRO_VIDEO)))
     path = save(tmp_path / "x.pyth", {"model_state": state})
-    network, _ = load(MICRO_VIDEO, path, (16, 64, 128))
-    got = network.state_dict()
-    for axis, length in (("t", 15), ("h", 31), ("w", 63)):
-        key = f"blocks.0.attn.rel_pos_{axis}"
-        assert np.abs(got[key].numpy() - halves(state[key].numpy(), length)).max() < 1e-5
+    network, adapted = load(MICRO_VIDEO, path, (16, 104, 64))
+    assert adapted.config.table_size == (8, 96, 96)
+    assert all(torch.equal(value, state[key]) for key, value in network.state_dict().items())
+    stretched = dict(state)
+    for index, block in enumerate(network.blocks):
+        sides = zip("thw", block.attn.query_grid, block.attn.key_grid, strict=True)
+        for axis, queries, keys in sides:
+            key, length = f"blocks.{index}.attn.rel_pos_{axis}", 2 * max(queries, keys) - 1
+            stretched[key] = torch.from_numpy(halves(state[key].numpy(), length))
+            block.attn.register_parameter(f"rel_pos_{axis}", torch.nn.Parameter(stretched[key]))
+    assert stretched["blocks.5.attn.rel_pos_h"].shape[0] == 13  # 7 rows of keys, where 6.5 meet
+    again, _ = load(MICRO_VIDEO, path, (16, 104, 64))
+    assert difference(run(again).numpy(), run(network.float()).numpy()) < 1e-5
+
+
+def test_a_clip_whose_maps_round_up_in_time_and_space(state_of, tmp_path):
+    """SlowFast's convolutions round up where its tables round down; any size has an answer."""
+    state = state_of(MViT(config_of(MICRO_VIDEO)))
+    path = save(tmp_path / "x.pyth", {"model_state": state})
+    network, _ = load(MICRO_VIDEO, path, (5, 62, 33))
+    assert network.blocks[0].plan.grid == (3, 16, 9)
     assert run(network).shape == (1, 9)
+    fresh = build(MICRO_VIDEO, configure(MICRO_VIDEO, (5, 62, 33), None, {})).eval()
+    assert fresh.blocks[0].attn.rel_pos_t.shape[0] == 3
+    assert run(fresh).shape == (1, 9)
 
 
 def test_a_table_of_the_wrong_length_is_not_stretched(micro, tmp_path):
@@ -259,6 +280,28 @@ def detector(seeded):
         "roi_heads.box_head.fc1.weight": torch.zeros(2, 2),
     }
     return {**{f"backbone.{k}": torch.from_numpy(v) for k, v in arrays.items()}, **heads}
+
+
+def lying(state, key, rows):
+    return {**state, key: torch.zeros(rows, state[key].shape[1])}
+
+
+@pytest.mark.parametrize("rows", [1, 3, 13, 15, 2047, 2049])
+@pytest.mark.parametrize("axis", ["t", "h"])
+def test_a_first_table_that_lies_is_the_one_to_blame(rows, axis, state_of):
+    """The network is built for the card's size: a smaller map may have no fourth stage at all."""
+    state, key = state_of(MViT(config_of(MICRO_VIDEO))), f"blocks.0.attn.rel_pos_{axis}"
+    with pytest.raises(CheckpointMismatch) as caught:
+        load(MICRO_VIDEO, lying(state, key, rows))
+    assert [found.key for found in caught.value.mismatched] == [key]
+    assert not caught.value.missing + caught.value.unexpected
+
+
+def test_a_detectors_first_table_that_lies_is_the_one_to_blame(detector):
+    state = lying(detector, "backbone.bottom_up.blocks.0.attn.rel_pos_w", 13)
+    with pytest.raises(CheckpointMismatch) as caught:
+        load(T_FPN, state, (64, 64))
+    assert [m.key for m in caught.value.mismatched] == ["bottom_up.blocks.0.attn.rel_pos_w"]
 
 
 def test_a_detectors_heads_are_left_behind(detector):
@@ -358,13 +401,31 @@ def test_a_picture_file_needs_to_be_told_how(micro, tmp_path):
     path = save(tmp_path / "x.pyth", {"model_state": micro})
     with pytest.raises(CheckpointError, match="picture network") as caught:
         load(MICRO_VIDEO, path)
-    assert "inflate=center" in caught.value.next
+    assert "inflate='center'" in caught.value.next
+    assert "must be trained before it is exported" in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("variant", "classes", "recipe"),
+    [("s", 400, None), ("b", 174, "mvit-video-ssv2"), ("l", 174, "mvit-video-ssv2-l")],
+)
+def test_something_something_is_told_by_its_classes(variant, classes, recipe):
+    card = BY_NAME[f"mvitv2-{variant}-video"]
+    config = configure(card, card.input_size, None, {})
+    head = {"head.projection.weight": torch.zeros(classes, 768), "cls_token": torch.zeros(1)}
+    adapted = adapt(head, card, config, {})
+    assert (adapted.config.num_classes, adapted.recipe) == (classes, recipe)
 
 
 def test_a_video_file_is_not_inflated(state_of, tmp_path):
     path = save(tmp_path / "x.pyth", state_of(MViT(config_of(MICRO_VIDEO))))
     with pytest.raises(CheckpointError, match="no picture network"):
         load(MICRO_VIDEO, path, inflate="mean")
+
+
+def test_a_foreign_file_is_not_inflated():
+    with pytest.raises(CheckpointMismatch, match="does not fit the network"):
+        load(MICRO_VIDEO, {"patch_embed.proj.weight": torch.ones(8, 3, 16, 16)}, inflate="mean")
 
 
 def test_options_are_those_of_the_tasks():
@@ -394,9 +455,10 @@ def test_options_are_those_of_the_tasks():
         ("mvitv2-t", (224, 230), {}, "multiples of 32 pixels from 32, not 224x230"),
         ("mvitv2-t", (0, 224), {}, "multiples of 32 pixels from 32, not 0x224"),
         ("mvitv2-t-fpn", (100, 96), {}, "multiples of 32"),
-        ("mvitv2-s-video", (7, 224, 224), {}, "an even number of frames from 2 to 512, not 7"),
-        ("mvitv2-s-video", (0, 224, 224), {}, "an even number of frames"),
-        ("mvitv2-s-video", (10**6, 224, 224), {}, "an even number of frames"),
+        ("mvitv2-s-video", (1, 224, 224), {}, "takes 2 to 512 frames, not 1"),
+        ("mvitv2-s-video", (0, 224, 224), {}, "takes 2 to 512 frames"),
+        ("mvitv2-s-video", (10**6, 224, 224), {}, "takes 2 to 512 frames"),
+        ("mvitv2-s-video", (16, 224, 31), {}, "any number of pixels from 32, not 224x31"),
     ],
 )
 def test_what_cannot_be_configured_is_refused(name, size, options, sentence):
