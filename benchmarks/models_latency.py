@@ -16,7 +16,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.networks import PLAIN, ROWS, SMALL, Row, peer_of, timm_version
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.networks import PLAIN, ROWS, SMALL, Row, network_of, peer_of, timm_version
 from benchmarks.page import (
     aligned_table,
     architecture,
@@ -34,6 +37,7 @@ from benchmarks.rounds import (
     Samples,
     changed,
     commit,
+    product_speed,
     speed_cells,
     time_files,
     tool_versions,
@@ -52,7 +56,7 @@ PART = "models_latency"
 PAGE = Path(__file__).with_name(f"{PART}_page.md")
 COLUMNS = (
     "network", "input", "format", "straight export of", "straight, ms", "edgevit, ms",
-    "speed (95 %)", "asked", "kept", "delegated subgraphs",
+    "products alone, ms", "speed (95 %)", "asked", "kept", "delegated subgraphs",
 )  # fmt: skip
 
 
@@ -86,6 +90,7 @@ def measure_all(
         "threads": 1,
         "rounds": rounds,
         "seconds": seconds,
+        "product_gmacs_per_s": product_speed(),
         "machine": machine,
         "versions": {**tool_versions(), **({"timm": timm} if timm else {})},
         "rows": found,
@@ -135,12 +140,21 @@ def compare(
         "size": list(row.size),
         "format": name,
         "at_least": row.at_least(name),
+        "gmacs": gmacs_of(row),
         "files": {who: {**files[who].facts, "export_s": files[who].export_s} for who in WHO},
         "reasons": reasons,
         "samples_s": samples,
         "load_average": load,
         "commit": f"{commit()}{' and changes' if changed() else ''}",
     }
+
+
+def gmacs_of(row: Row) -> float:
+    """Multiplications of the row's products and convolutions, 10^9, counted in one forward."""
+    network = network_of(row)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network(torch.zeros(network.input_shape))
+    return counter.get_total_flops() / 2e9
 
 
 def measure(
@@ -178,6 +192,7 @@ def table_rows(result: Mapping[str, Any]) -> list[list[str]]:
                 row["peer"],
                 straight,
                 edgevit,
+                f"{1e3 * row['gmacs'] / result['product_gmacs_per_s']:.2f}",
                 speed,
                 f"{row['at_least']:g}",
                 kept,
@@ -213,6 +228,7 @@ def page(result: Mapping[str, Any]) -> str:
         fewest=FEWEST,
         blocks=BLOCKS,
         bound=FP32_DIFFERENCE,
+        product=f"{result['product_gmacs_per_s']:.1f}",
         table=markdown_table(COLUMNS, table_rows(result)),
         missing="\n".join(f"- {line}" for line in missing) or "None is missing.",
         versions=versions_table(result["versions"]),

@@ -214,12 +214,19 @@ def left_outside(rows: Mapping[str, Any]) -> str:
     return "\n".join(lines) or "Nothing, in any network."
 
 
+def not_run(rows: Mapping[str, Any]) -> str:
+    """The networks that have no row yet, in one sentence."""
+    names = [card.name for card in wanted([]) if card.name not in rows]
+    return f"Not run yet: {', '.join(names)}." if names else "Every one of them has been run."
+
+
 def page(rows: Mapping[str, Any]) -> str:
     """docs/models.md."""
     return TEXT.read_text("utf-8").format(
         most=MOST_PARAMS // 10**6,
         machine="; ".join(dict.fromkeys(row["machine"] for row in rows.values())),
         jobs=" or ".join(str(jobs) for jobs in sorted({row["jobs"] for row in rows.values()})),
+        not_run=not_run(rows),
         table=table(rows),
         left=left_outside(rows),
     )

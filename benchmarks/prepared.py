@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.networks import SEED, Row, network_of, peer_network, peer_of
-from benchmarks.rounds import source_state
+from benchmarks.rounds import ROOT, source_state
 from benchmarks.straight import export_straight
 from edgevit.inspect import inspect_file
 from edgevit.models.layers import Network
@@ -34,7 +34,12 @@ Who = Literal["straight", "edgevit"]
 Array = NDArray[np.float32]
 Specs = tuple[TensorSpec, ...]
 
-_NETWORKS = ("edgevit/models", "edgevit/create.py", "benchmarks/networks.py")
+# What is known of a network before it is built (cards/) decides no file.
+_NETWORKS = (
+    *(path.relative_to(ROOT).as_posix() for path in sorted(ROOT.glob("edgevit/models/*.py"))),
+    "edgevit/create.py",
+    "benchmarks/networks.py",
+)
 SOURCES: dict[Who, tuple[str, ...]] = {
     "straight": (*_NETWORKS, "benchmarks/straight.py"),
     "edgevit": (*_NETWORKS, "edgevit/reparam", "export"),

@@ -4,11 +4,14 @@ which tools a result was made with.
 
 import hashlib
 import subprocess
+import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from benchmarks.straight import STRAIGHT
 from edgevit_export.formats import FORMATS
@@ -18,6 +21,8 @@ from edgevit_runtimes.timing import interleave, percentile_ms, ratio_interval
 ROOT = Path(__file__).resolve().parents[1]
 MEASURED = tuple(STRAIGHT)
 KEPT = 0.97  # of the straight export's speed, at least, in every runtime
+PRODUCTS = ((197, 768, 768), (197, 768, 3072), (1024, 1024, 1024))  # two of ViT-B's
+PRODUCT_TRIES = 50
 BLOCKS = 5  # files are opened anew this often, so that one lucky memory layout decides nothing
 SOURCE_SUFFIXES = (".py", ".json", ".safetensors")
 
@@ -49,6 +54,22 @@ def time_files(files: Mapping[str, tuple[Path, Any]], rounds: int, warmup: int) 
                 runs[who] = lambda session=session, array=array: session.run(array)
             extend(samples, runs, block, warmup)
     return samples
+
+
+def product_speed() -> float:
+    """GMAC/s of the fastest product that torch computes here on one thread: what no network of
+    products passes.
+    """
+    threads, best = torch.get_num_threads(), 0.0
+    torch.set_num_threads(1)
+    for rows, inner, columns in PRODUCTS:
+        a, b = torch.randn(rows, inner), torch.randn(inner, columns)
+        for _ in range(PRODUCT_TRIES):
+            start = time.perf_counter()
+            a @ b
+            best = max(best, rows * inner * columns / (time.perf_counter() - start) / 1e9)
+    torch.set_num_threads(threads)
+    return best
 
 
 def speed_cells(samples: Mapping[str, list[float]], at_least: float) -> list[str]:

@@ -1,4 +1,5 @@
 import json
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -38,10 +39,21 @@ def records() -> dict[str, Any]:
     return found
 
 
-def test_the_page_in_docs_has_every_network_that_is_small_enough() -> None:
+def test_the_page_in_docs_has_every_network_or_says_that_it_was_not_run() -> None:
     names = {name for name, card in MODELS.items() if card.params <= script.MOST_PARAMS}
-    assert set(records()) == names
+    text = script.PAGE.read_text("utf-8")
+    missing = names - set(records())
+    assert set(records()) <= names
+    assert missing == set(re.findall(r"[\w-]+", script.not_run(records()))) & names
+    assert script.not_run(records()) in text
     assert all(set(row["cells"]) == set(FORMATS) for row in records().values())
+
+
+def test_networks_without_a_row_are_named() -> None:
+    every = {card.name: {} for card in script.wanted([])}
+    assert script.not_run(every) == "Every one of them has been run."
+    del every["vit-tiny-16"]
+    assert script.not_run(every) == "Not run yet: vit-tiny-16."
 
 
 def test_the_page_in_docs_is_that_of_its_records() -> None:
