@@ -1,6 +1,7 @@
 """Photos and clips through one file of a bundle: preprocess, run, decode, by the manifest."""
 
 import contextlib
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -87,9 +88,12 @@ class Predictor:
     def outputs(self, tensor: FloatArray) -> list[NDArray[np.generic]]:
         """Run the file on a network's input [1, 3, ...]; its outputs as NCHW, all finite.
 
-        Raises `CheckFailed` where one is not.
+        Raises `CheckFailed` where one is not, and on another number of outputs.
         """
         found = self.session.run(to_file(tensor, self.file.inputs[0]))
+        named = len(self.file.outputs)
+        if len(found) != named:
+            raise self.broken(f"{len(found)} outputs for the {named} of its bundle")
         arrays = [from_file(a, s) for a, s in zip(found, self.file.outputs, strict=True)]
         for array in arrays:
             if not np.issubdtype(array.dtype, np.integer) and not np.isfinite(array).all():
@@ -99,7 +103,8 @@ class Predictor:
     def broken(self, what: str) -> CheckFailed:
         """The file returned something that its bundle does not allow."""
         return CheckFailed(
-            f"{self.file.path} returned {what}.", next=f"edgevit verify {self.bundle.path}"
+            f"{self.file.path} returned {what}.",
+            next=f"edgevit verify {shlex.quote(str(self.bundle.path))}",
         )
 
 
@@ -109,11 +114,11 @@ def _segment(predictor: Predictor, source: Source, _: Sequence[Box] | None) -> S
     prepared = preprocess(photo, manifest.preprocessing)
     array = predictor.outputs(prepared.tensor)[0]
     if np.issubdtype(array.dtype, np.integer):
-        network_mask = _labels(predictor, array[0])
+        network_mask = _labels(predictor, array)
     else:
-        network_mask = exact_mask(_floats(array[0]), manifest.preprocessing.size)
+        network_mask = exact_mask(_scores(predictor, array), manifest.preprocessing.size)
     if predictor.settings.official_resize:
-        mask = official_resize(_floats(array[0]), prepared)
+        mask = official_resize(_scores(predictor, array), prepared)
     else:
         mask = restore_mask(network_mask, prepared)
     shares = class_shares(mask, manifest.labels)
@@ -121,11 +126,23 @@ def _segment(predictor: Predictor, source: Source, _: Sequence[Box] | None) -> S
 
 
 def _labels(predictor: Predictor, array: NDArray[np.generic]) -> Labels:
-    """The label map a file returned, in the type that `exact_mask` gives."""
-    count = len(predictor.bundle.manifest.labels)
+    """The label map [1, H, W] that a file returned, as [H, W] in `exact_mask`'s type."""
+    manifest = predictor.bundle.manifest
+    count, size = len(manifest.labels), manifest.preprocessing.size
+    if array.shape != (1, *size):
+        raise predictor.broken(f"a mask of shape {array.shape} for an input of {size[0]}x{size[1]}")
     if array.min() < 0 or array.max() >= count:
         raise predictor.broken(f"labels outside its {count} classes")
-    return array.astype(np.uint8 if count <= 256 else np.uint16)
+    labels: Labels = array[0].astype(np.uint8 if count <= 256 else np.uint16)
+    return labels
+
+
+def _scores(predictor: Predictor, array: NDArray[np.generic]) -> FloatArray:
+    """The logits [1, C, h, w] that a file returned, as [C, h, w]."""
+    count = len(predictor.bundle.manifest.labels)
+    if array.ndim != 4 or array.shape[:2] != (1, count) or not array.size:
+        raise predictor.broken(f"logits of shape {array.shape} for {count} classes")
+    return _floats(array[0])
 
 
 def _classify(predictor: Predictor, source: Source, _: Sequence[Box] | None) -> Classification:
@@ -227,7 +244,7 @@ def check_settings(bundle: Bundle, settings: Settings) -> None:
     if manifest.task not in PREDICT:
         raise UsageError(
             f"There is no task {manifest.task!r}; there are {', '.join(PREDICT)}.",
-            next=f"edgevit verify {bundle.path}",
+            next=f"edgevit verify {shlex.quote(str(bundle.path))}",
         )
     usual = Settings()
     for field in fields(Settings):
@@ -253,16 +270,17 @@ def _refused(name: str, bundle: Bundle) -> UsageError:
     return UsageError(
         f"--{name.replace('_', '-')} is for {' and '.join(tasks)}; {manifest.model}'s task is"
         f" {manifest.task}.",
-        next=f"edgevit run {bundle.path} FILE",
+        next=f"edgevit run {shlex.quote(str(bundle.path))} FILE",
     )
 
 
 def _photo(predictor: Predictor, source: Source) -> Picture:
     if isinstance(source, str | Path):
         if Path(source).is_dir():
+            bundle, folder = shlex.quote(str(predictor.bundle.path)), shlex.quote(str(source))
             raise UsageError(
                 f"{source} is a folder, and {predictor.bundle.manifest.model} takes pictures.",
-                next=f"edgevit run {predictor.bundle.path} {source}/*.jpg",
+                next=f"edgevit run {bundle} {folder}/*.jpg",
             )
         return open_picture(Path(source))
     if isinstance(source, np.ndarray):

@@ -50,7 +50,7 @@ def run_files(
     `MissingDependency` for a video file without PyAV.
     """
     check_writable(output_dir)
-    names = [source.name if source.is_dir() else source.stem for source in sources]
+    names = [_name(source) for source in sources]
     if len(set(names)) != len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise UsageError(
@@ -76,6 +76,13 @@ def run_files(
             written.append(_write(predictor, source, output_dir, name, found))
             done(f"{source.name} with {predictor.file.path}: {found.headline}")
     return written
+
+
+def _name(source: Path) -> str:
+    """What the results of a photo or video are called; `.` and `..` by the folder's own name."""
+    if not source.is_dir():
+        return source.stem
+    return source.resolve().name if source.name in ("", "..") else source.name
 
 
 def _write(

@@ -45,9 +45,11 @@ def read_boxes(path: Path, pictures: Sequence[str]) -> dict[str, tuple[Box, ...]
 
 def _content(path: Path) -> object:
     try:
-        if path.is_file() and path.stat().st_size > MOST_BYTES:
+        with path.open("rb") as stream:  # perhaps a pipe, whose size nobody knows before
+            text = stream.read(MOST_BYTES + 1)
+        if len(text) > MOST_BYTES:
             raise UsageError(f"{path} is larger than {MOST_BYTES >> 20} MiB.")
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(text.decode("utf-8"))
     except OSError as error:
         raise UsageError(
             f"{path} cannot be read: {error.strerror}.",

@@ -23,7 +23,7 @@ OUTLINE: Color = (255, 255, 255)
 GRID_STEPS = 17  # candidate colors a channel
 MAX_COLORS = 1024
 SMALLEST_PHOTO = 384  # a photo whose longer side is shorter is drawn enlarged by a whole factor
-MAX_ENTRIES = 40  # of the legend
+MAX_ENTRIES = 40  # of the legend, and of a list of guesses
 MAX_NAME = 32  # characters
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from PIL import Image, ImageDraw, ImageFont
 
 from edgevit.tasks.classification import Guess
-from edgevit.tasks.draw import INK, PAPER, SMALLEST_PHOTO, Font, percent, short
+from edgevit.tasks.draw import INK, MAX_ENTRIES, PAPER, SMALLEST_PHOTO, Font, percent, short
 from edgevit.tasks.resize import Picture
 
 BAR = (52, 120, 246)
@@ -18,7 +18,9 @@ def captioned(photo: Image.Image, guesses: Sequence[Guess]) -> Image.Image:
     """The photo with its guesses below it: a name, a bar as long as it is likely, a percentage.
 
     The photo keeps its pixels (below 384 pixels it is enlarged by a whole factor) at the top left.
+    At most 40 guesses are drawn: a thousand below a phone's photo would be a picture of gigabytes.
     """
+    guesses = guesses[:MAX_ENTRIES]
     zoom = max(1, -(-SMALLEST_PHOTO // max(photo.size)))
     if zoom > 1:
         size = (photo.width * zoom, photo.height * zoom)

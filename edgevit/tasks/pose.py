@@ -13,9 +13,7 @@ import numpy as np
 from edgevit.errors import UsageError
 from edgevit.tasks.heatmaps import find_peaks, refine_dark, refine_quarter
 from edgevit.tasks.keypoints import Skeleton
-from edgevit.tasks.preprocessing import PADDING as PADDING
 from edgevit.tasks.preprocessing import Prepared, Region
-from edgevit.tasks.preprocessing import box_region as box_region
 from edgevit.tasks.resize import FloatArray, Size
 
 Decoder = Literal["dark", "default"]

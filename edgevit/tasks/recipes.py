@@ -5,12 +5,20 @@ source, and `--preprocessing` overrides both.
 """
 
 import difflib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
 from edgevit.errors import UsageError
-from edgevit.tasks.preprocessing import Channels, Fit, Preprocessing, Resize
+from edgevit.tasks.preprocessing import (
+    MOST_FRAMES,
+    MOST_PIXELS,
+    Channels,
+    Fit,
+    Preprocessing,
+    Resize,
+)
 
 # ImageNet's statistics, one half, and SlowFast's 0.45 and 0.225, all on 0..255.
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
@@ -182,18 +190,28 @@ def preprocessing_of(
 ) -> Preprocessing:
     """The recipe of this name for an input of [frames,] height and width.
 
-    fit replaces the recipe's own. Raises `UsageError` on an unknown name and where pictures, clips
-    and boxes are confused.
+    fit replaces the recipe's own. Raises `UsageError` on an unknown name, where pictures, clips
+    and boxes are confused, and on an input larger than a bundle may have.
     """
     recipe = recipe_named(name)
     *frames, height, width = input_size
     if bool(frames) != (recipe.stride is not None):
         kinds = ("clips", "pictures") if recipe.stride is not None else ("pictures", "clips")
         raise UsageError(
-            f"Preprocessing {name} is for {kinds[0]}, and this network takes {kinds[1]}."
+            f"Preprocessing {name} is for {kinds[0]}, and this network takes {kinds[1]}.",
+            next="leave --preprocessing out",
         )
     if fit is not None and "box" in (fit, recipe.fit) and fit != recipe.fit:
-        raise UsageError(f"Preprocessing {name} has fit {recipe.fit}, which cannot become {fit}.")
+        raise UsageError(
+            f"Preprocessing {name} has fit {recipe.fit}, which cannot become {fit}.",
+            next="leave --fit out",
+        )
+    if math.prod(input_size) > MOST_PIXELS or max(frames, default=0) > MOST_FRAMES:
+        raise UsageError(
+            f"An input of {'x'.join(map(str, input_size))} is too large: it has at most"
+            f" {MOST_FRAMES} frames, and {MOST_PIXELS} pixels in all of them.",
+            next="a smaller --input-size",
+        )
     chosen = fit or recipe.fit
     whole = recipe.whole_from is not None and min(height, width) >= recipe.whole_from
     return Preprocessing(

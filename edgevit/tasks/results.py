@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from edgevit.tasks.classification import Guess
-from edgevit.tasks.draw import overlay, percent
+from edgevit.tasks.draw import overlay, percent, short
 from edgevit.tasks.draw_pose import THRESHOLD, draw_skeleton
 from edgevit.tasks.draw_sheets import captioned, sheet
 from edgevit.tasks.features import FeatureMap, pca_picture
@@ -180,7 +180,8 @@ class Features:
         tiles = [(self.seen, "what the network gets")]
         for one in self.maps:
             shape = "x".join(map(str, one.shape))
-            tiles.append((pca_picture(one.values), f"{one.name} {shape}, norm {one.mean_norm:.3g}"))
+            caption = f"{short(one.name)} {shape}, norm {one.mean_norm:.3g}"
+            tiles.append((pca_picture(one.values), caption))
         return {"features": sheet(tiles)}
 
 

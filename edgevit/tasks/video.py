@@ -11,6 +11,7 @@ import re
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ RATE = 30.0  # pictures a second that a stride is meant for (DATA.TARGET_FPS)
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm")
 MOST_PICTURES = 200_000  # of a video; about two hours
 MOST_PIXELS = 64_000_000  # of a frame
+MOST_IN_CLIP = 1 << 30  # pixels of the frames that are held at once, 3 GiB
 INSTALL = 'pip install "edgevit[video]"'
 # Each demuxer is attack surface, and some (playlists) open further files or draw text: only what
 # videos come in is enabled.
@@ -120,9 +122,12 @@ def _from_folder(folder: Path, frames: int, stride: int) -> Clip:
         )
     files.sort(key=lambda path: (natural_order(path.name), path.name))
     indices = sample_indices(len(files), frames, stride)
-    opened = {index: open_picture(files[index]) for index in sorted(set(indices))}
-    first = opened[indices[0]]
-    for index, picture in opened.items():
+    wanted = set(indices)
+    opened: dict[int, Picture] = {}
+    for index in sorted(wanted):
+        picture = opened[index] = open_picture(files[index])
+        _check_clip(folder, len(wanted), picture)
+        first = opened[indices[0]]
         if picture.shape != first.shape:
             raise PictureError(
                 f"{files[index]} is {picture.shape[1]} x {picture.shape[0]}, and"
@@ -160,11 +165,11 @@ def _from_file(path: Path, frames: int, stride: int) -> Clip:
             raise PictureError(f"{path} holds no picture that can be decoded.", next=look)
         indices = sample_indices(total, frames, stride, rate)
         wanted = set(indices)
-        opened = {
-            index: _upright(frame)
-            for index, frame in enumerate(_decoded(av, path))
-            if index in wanted
-        }
+        opened: dict[int, Picture] = {}
+        for index, frame in enumerate(islice(_decoded(av, path), max(wanted) + 1)):
+            if index in wanted:
+                opened[index] = _upright(frame)
+                _check_clip(path, len(wanted), opened[index])
     except (av.error.FFmpegError, OSError, ValueError) as error:
         # ffmpeg's sentence alone: the number and the path around it say nothing new.
         reason = " ".join(str(getattr(error, "strerror", None) or error).split()).rstrip(".")
@@ -207,6 +212,17 @@ def _decoded(av: Any, path: Path) -> Iterator[Any]:
             yield frame
 
 
+def _check_clip(path: Path, frames: int, picture: Picture) -> None:
+    """Raise `PictureError` where so many pictures of this size are too much to hold."""
+    height, width = picture.shape[:2]
+    if frames * height * width > MOST_IN_CLIP:
+        raise PictureError(
+            f"{path} gives {frames} frames of {width} x {height}, more than {MOST_IN_CLIP} pixels"
+            " together.",
+            next="make its pictures smaller: the network sees them reduced",
+        )
+
+
 def _upright(frame: Any) -> Picture:
     """The picture as it is meant to be seen: phones store a turn beside the frames."""
     turns = round(getattr(frame, "rotation", 0) / 90)  # counterclockwise, as rot90 turns
@@ -224,4 +240,10 @@ def _note(total: int, indices: tuple[int, ...], stride: int, rate: float) -> str
     repeated = frames - len(set(indices))
     if not repeated:
         return f"{said}."
-    return f"{said}; the video is shorter than the clip, so {repeated} frames are repeated."
+    short = stride == 0 or frames * stride * rate / RATE > total
+    why = (
+        "the video is shorter than the clip"
+        if short
+        else f"the clip wants {RATE / stride:g} a second"
+    )
+    return f"{said}; {why}, so {repeated} frames are repeated."

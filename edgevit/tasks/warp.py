@@ -69,7 +69,7 @@ def inverse(matrix: Matrix) -> Matrix:
     """The inverse of an affine map as [2, 3]; raises `UsageError` where there is none."""
     a, b, c, d = (float(value) for value in matrix[:, :2].ravel())
     determinant = a * d - b * c
-    if not np.isfinite(matrix).all() or abs(determinant) < 1e-12:
+    if not np.isfinite([*matrix.ravel(), determinant]).all() or abs(determinant) < 1e-12:
         raise UsageError("A warp needs a finite matrix that can be inverted.")
     linear = np.array([[d, -b], [-c, a]]) / determinant
     return np.concatenate((linear, -linear @ matrix[:, 2:]), axis=1)

@@ -179,6 +179,28 @@ def test_labels_that_no_class_has_are_no_mask(past, host_bundle, photo):
         predictor_of(host_bundle, mask).predict(photo)
 
 
+@pytest.mark.parametrize(
+    "shape", [(2, 10, 8, 8), (1, 9, 8, 8), (1, 11, 8, 8), (1, 10, 0, 8), (1, 10), (10, 8, 8), ()]
+)
+def test_logits_of_other_classes_are_no_mask(shape, host_bundle, photo):
+    assert len(host_bundle.manifest.labels) == 10
+    with pytest.raises(CheckFailed, match=r"logits of shape .* for 10 classes"):
+        predictor_of(host_bundle, np.zeros(shape, np.float32)).predict(photo)
+
+
+@pytest.mark.parametrize("shape", [(1, 64, 63), (2, 64, 64), (1, 0, 64), (64, 64), ()])
+def test_a_mask_of_another_shape_is_refused(shape, host_bundle, photo):
+    with pytest.raises(CheckFailed, match=r"a mask of shape .* for an input of 64x64"):
+        predictor_of(host_bundle, np.zeros(shape, np.int32)).predict(photo)
+
+
+def test_outputs_that_the_bundle_does_not_name_are_refused(host_bundle, photo):
+    logits = np.zeros((1, 10, 8, 8), np.float32)
+    for outputs in ((), (logits, logits)):
+        with pytest.raises(CheckFailed, match=f"{len(outputs)} outputs for the 1 of its bundle"):
+            predictor_of(host_bundle, *outputs).predict(photo)
+
+
 def test_a_mask_from_the_file_is_kept_as_logits_are(host_bundle, photo):
     wanted = host_bundle.run(photo, format="onnx")
     mask = wanted.network_mask.astype(np.int32)[None]
@@ -403,6 +425,11 @@ def test_sources_of_another_kind_are_refused(classifier, watcher, poser, photo, 
     logits = np.zeros((1, 3), np.float32)
     with pytest.raises(UsageError, match="is a folder, and topformer-t takes pictures"):
         predictor_of(classifier, logits).predict(tmp_path)
+    spaced = tmp_path / "my photos"
+    spaced.mkdir()
+    with pytest.raises(UsageError) as caught:
+        predictor_of(classifier, logits).predict(spaced)
+    assert str(caught.value.next).endswith(f" '{spaced}'/*.jpg")
     with pytest.raises(UsageError, match="takes one picture"):
         predictor_of(classifier, logits).predict([photo, photo])
     with pytest.raises(UsageError, match="--boxes is for pose"):

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -143,6 +144,18 @@ def test_video_from_a_folder_of_frames(pretended, tmp_path):
     assert found.to_json()["video"] == str(folder)
     assert found.to_json()["frames"] == [1, 2, 3, 4]
     assert bundle.calls[0][0].shape == (1, 3, 4, 64, 64)
+
+
+@pytest.mark.parametrize("named", [".", ".."])
+def test_the_folder_one_is_in_gives_the_name(named, pretended, tmp_path, monkeypatch):
+    bundle = pretended("video", "drawn-video", (4, 64, 64), ("up", "down", "left"), LOGITS)
+    folder = tmp_path / "waving.hand"
+    (folder / "below").mkdir(parents=True)
+    Image.new("RGB", (64, 64)).save(folder / "0.png")
+    monkeypatch.chdir(folder if named == "." else folder / "below")
+    run_files(bundle.path, [Path(named)], tmp_path / "out")
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert names == ["waving.hand.clip.png", "waving.hand.json"]
 
 
 def test_a_video_file_without_pyav_writes_nothing(pretended, tmp_path, monkeypatch):

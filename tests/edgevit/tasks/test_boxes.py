@@ -88,3 +88,5 @@ def test_files_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(module, "MOST_BYTES", 10)
     with pytest.raises(UsageError, match="larger than"):
         read_boxes(written(tmp_path, COCO), ["a.jpg"])
+    with pytest.raises(UsageError, match="larger than"):  # its end would never come
+        read_boxes(Path("/dev/zero"), ["a.jpg"])

@@ -35,6 +35,13 @@ def test_a_bar_is_as_long_as_its_class_is_likely() -> None:
     assert filled / (filled + rest) == pytest.approx(0.75, abs=0.01)
 
 
+def test_guesses_beyond_the_first_40_are_not_drawn() -> None:
+    photo = Image.new("RGB", (600, 400))
+    first = tuple(Guess(index, "a class", 0.5) for index in range(40))
+    drawn = captioned(photo, (*first, *(Guess(index, "more", 0.0) for index in range(40, 1000))))
+    assert np.array_equal(np.asarray(drawn), np.asarray(captioned(photo, first)))
+
+
 def test_tiles_stand_in_reading_order() -> None:
     shades = [np.full((40, 50, 3), 20 * index + 10, np.uint8) for index in range(5)]
     drawn = sheet([(shade, f"picture {index}") for index, shade in enumerate(shades)], columns=2)

@@ -7,6 +7,7 @@ import pytest
 
 from edgevit.errors import UsageError
 from edgevit.tasks.features import GRAY, feature_map, pca_picture
+from edgevit.tasks.results import Features
 
 
 def test_shape_and_norm_by_hand() -> None:
@@ -22,6 +23,18 @@ def test_shape_and_norm_by_hand() -> None:
 def test_what_is_no_map_is_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(UsageError, match="p2 is"):
         feature_map("p2", np.zeros(shape, np.float32))
+
+
+def test_a_name_as_long_as_a_manifest_does_not_widen_the_drawing() -> None:
+    seen = np.zeros((4, 4, 3), np.uint8)
+    sizes = [
+        Features(seen, (feature_map(name, np.ones((1, 1, 2, 2), np.float32)),))
+        .drawings()["features"]
+        .size
+        for name in ("m" * 32, "m" * 100_000)
+    ]
+    assert sizes[1][0] <= sizes[0][0] + 16
+    assert sizes[1][1] == sizes[0][1]
 
 
 def test_components_are_those_of_the_svd() -> None:

@@ -89,7 +89,10 @@ def test_a_regions_corners(udp):
     assert np.allclose(inverse(matrix) @ [*spans, 1], [130, 120])
 
 
-@pytest.mark.parametrize("matrix", [np.zeros((2, 3)), np.array([[1, 2, 0], [2, 4, 0.0]])])
+@pytest.mark.parametrize(
+    "matrix",
+    [np.zeros((2, 3)), np.array([[1, 2, 0], [2, 4, 0.0]]), np.diag((1e200, 1e200, 0))[:2]],
+)
 def test_a_matrix_without_an_inverse_is_refused(matrix):
     with pytest.raises(UsageError, match="can be inverted"):
         warp_affine(noise(4, 4), matrix, (4, 4))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from edgevit.errors import UsageError
+from edgevit.errors import BundleError, UsageError
 from edgevit.models.zoo import MODELS
 from edgevit.tasks.preprocessing import Preprocessing
 from edgevit.tasks.recipes import (
@@ -103,6 +103,14 @@ def test_clips_and_pictures_are_not_confused() -> None:
         preprocessing_of("drawn-video", (64, 64))
     with pytest.raises(UsageError, match="is for pictures, and this network takes clips"):
         preprocessing_of("drawn", (8, 64, 64))
+
+
+@pytest.mark.parametrize("size", [(1025, 64, 64), (17, 2048, 2048)])
+def test_what_no_bundle_may_hold_is_the_users_to_change(size: tuple[int, int, int]) -> None:
+    with pytest.raises(UsageError, match=f"{size[0]}x{size[1]}x{size[2]} is too large") as refused:
+        preprocessing_of("drawn-video", size)
+    assert not isinstance(refused.value, BundleError)
+    assert refused.value.next == "a smaller --input-size"
 
 
 def test_misfits_say_why() -> None:

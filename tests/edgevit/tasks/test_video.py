@@ -252,6 +252,39 @@ def test_videos_are_bounded(
         open_clip(file, 4, 1)
 
 
+def test_a_clip_is_bounded_as_a_whole(
+    pyav: SimpleNamespace, file: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pyav.fps = Fraction(30)
+    monkeypatch.setattr(video, "MOST_IN_CLIP", 4 * 48)
+    assert len(open_clip(file, 4, 1).pictures) == len(open_clip(folder, 4, 1).pictures) == 4
+    monkeypatch.setattr(video, "MOST_IN_CLIP", 4 * 48 - 1)
+    for path in (file, folder):
+        with pytest.raises(PictureError, match="gives 4 frames of 8 x 6, more than 191 pixels"):
+            open_clip(path, 4, 1)
+
+
+def test_nothing_is_decoded_behind_the_last_frame(pyav: SimpleNamespace, file: Path) -> None:
+    decoded: list[int] = []
+
+    class Counted(Frame):
+        @property
+        def width(self) -> int:  # asked of every frame that is decoded
+            decoded.append(self.index)
+            return 8
+
+    pyav.frames = [Counted(index) for index in range(20)]
+    clip = open_clip(file, 2, 4)
+    assert decoded == [*range(20), *range(clip.indices[-1] + 1)]  # once to count them all
+    assert pyav.opened == 0
+
+
+def test_a_slow_video_is_not_called_short(pyav: SimpleNamespace, file: Path) -> None:
+    note = open_clip(file, 4, 1).note
+    assert note.endswith("of 20; the clip wants 30 a second, so 2 frames are repeated.")
+    assert "is shorter than the clip" in open_clip(file, 16, 4).note
+
+
 def test_a_rate_that_means_nothing_is_30(pyav: SimpleNamespace, file: Path) -> None:
     pyav.fps = None
     assert "at 30 pictures" in open_clip(file, 4, 1).note
