@@ -15,6 +15,7 @@ import os
 import shutil
 import subprocess
 import sys
+import textwrap
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -226,7 +227,7 @@ def page(rows: Mapping[str, Any]) -> str:
         most=MOST_PARAMS // 10**6,
         machine="; ".join(dict.fromkeys(row["machine"] for row in rows.values())),
         jobs=" or ".join(str(jobs) for jobs in sorted({row["jobs"] for row in rows.values()})),
-        not_run=not_run(rows),
+        not_run=textwrap.fill(not_run(rows), 100, break_on_hyphens=False),
         table=table(rows),
         left=left_outside(rows),
     )

@@ -1,5 +1,6 @@
 """docs/benchmarks.md in parts, each written by the script that measured it, and their tables."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,14 @@ def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str
     """A table as Markdown has it."""
     lines = [columns, ["---"] * len(columns), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def markdown_list(lines: Sequence[str]) -> str:
+    """Sentences as a list, wrapped as prose is."""
+    return "\n".join(
+        textwrap.fill(f"- {line}", 100, subsequent_indent="  ", break_long_words=False)
+        for line in lines
+    )
 
 
 def aligned_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

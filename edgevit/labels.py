@@ -9,6 +9,8 @@ from edgevit.spec import DeploySpec
 from edgevit.tasks.keypoints import dataset_names
 
 LABEL_BYTES = 4 << 20
+# Whose answers are told by name alone; guesses have numbers too (ImageNet has two cranes).
+NAMES_APART = ("segmentation", "pose")
 
 
 def labels_of(spec: DeploySpec, count: int, meta: object) -> tuple[str, ...]:
@@ -23,12 +25,13 @@ def labels_of(spec: DeploySpec, count: int, meta: object) -> tuple[str, ...]:
                 f"{spec.model} has no classes to name.", next=f"edgevit info {spec.model}"
             )
         return ()
+    apart = spec.card.task in NAMES_APART
     if spec.labels is not None:
-        return _from_file(spec.labels, count)
+        return _from_file(spec.labels, count, apart)
     names = meta.get("CLASSES") if isinstance(meta, Mapping) else None
     if isinstance(names, list | tuple) and len(names) == count:
         found = tuple(" ".join(str(name).split()) for name in names)  # ADE20K's has "bed "
-        if len(set(found)) != count:
+        if apart and len(set(found)) != count:
             raise UsageError(
                 "The checkpoint names two classes alike.", next="--labels NAMES.txt, one a line"
             )
@@ -41,19 +44,22 @@ def labels_of(spec: DeploySpec, count: int, meta: object) -> tuple[str, ...]:
     return known or tuple(f"class {index}" for index in range(count))
 
 
-def _from_file(path: Path, count: int) -> tuple[str, ...]:
-    if path.is_file() and path.stat().st_size > LABEL_BYTES:
-        raise UsageError(f"{path} is too large for a list of class names.")
+def _from_file(path: Path, count: int, apart: bool) -> tuple[str, ...]:
+    usage = "--labels NAMES.txt, one name a line"
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open("rb") as stream:  # perhaps a pipe, whose size nobody knows before
+            held = stream.read(LABEL_BYTES + 1)
+        text = held.decode("utf-8")
     except UnicodeDecodeError:
-        raise UsageError(f"{path} is no text in UTF-8.") from None
+        raise UsageError(f"{path} is no text in UTF-8.", next=usage) from None
     except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}.") from None
+        raise UsageError(f"{path} cannot be read: {error.strerror}.", next=usage) from None
+    if len(held) > LABEL_BYTES:
+        raise UsageError(f"{path} is too large for a list of class names.", next=usage)
     lines = tuple(line.strip() for line in text.splitlines() if line.strip())
     if len(lines) != count:
-        raise UsageError(f"{path} holds {len(lines)} names for {count} classes.")
-    if len(set(lines)) != count:
+        raise UsageError(f"{path} holds {len(lines)} names for {count} classes.", next=usage)
+    if apart and len(set(lines)) != count:
         twice = next(line for line in lines if lines.count(line) > 1)
-        raise UsageError(f"{path} names two classes {twice!r}.")
+        raise UsageError(f"{path} names two classes {twice!r}.", next="give each a name of its own")
     return lines

@@ -8,7 +8,7 @@ from edgevit.models.topformer import ClassificationHead
 
 
 def fold_batch_norms(model: nn.Module) -> nn.Module:
-    """Fold every batch norm in eval mode.
+    """Fold every batch norm in eval mode; one that was folded before has left an empty place.
 
     With s = gamma / sqrt(var + eps):
         after a convolution   W' = s * W (a factor an output channel),  b' = beta + s * (b - mean)
@@ -16,7 +16,7 @@ def fold_batch_norms(model: nn.Module) -> nn.Module:
         mean)
     """
     for module in model.modules():
-        if isinstance(module, ConvBN):
+        if isinstance(module, ConvBN) and isinstance(module.bn, nn.BatchNorm2d):
             module.c = _into_conv(module.c, module.bn)
             module.bn = nn.Identity()  # type: ignore[assignment]  # the norm's place stays, empty
         elif isinstance(module, ConvModule) and isinstance(module.bn, nn.BatchNorm2d):
@@ -24,7 +24,7 @@ def fold_batch_norms(model: nn.Module) -> nn.Module:
             module.bn = nn.Identity()
         elif isinstance(module, nn.Sequential):
             _within(module)
-        elif isinstance(module, ClassificationHead):
+        elif isinstance(module, ClassificationHead) and isinstance(module.bn, nn.BatchNorm1d):
             module.l = _into_linear(module.bn, module.l)
             module.bn = nn.Identity()  # type: ignore[assignment]  # the same
     return model

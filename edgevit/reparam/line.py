@@ -313,21 +313,29 @@ def count_ops(model: Network, example: Tensor) -> tuple[Counter[str], list[Tenso
 
 
 def _fingerprint(model: nn.Module) -> tuple[object, ...]:
-    """What a pass that does not concern a network leaves as it was: its modules, their settings,
-    their tensors and the values in them. Such a pass needs no proof, which is a float64 forward.
+    """What a pass that does not concern a network leaves as it was: its modules, what is set on
+    them, their tensors and the values in them. Such a pass needs no proof, which is a float64
+    forward. (A write through `.data` would go unseen: tests/test_house.py
+    refuses it.)
     """
     found: list[object] = []
     for name, module in model.named_modules(remove_duplicate=False):
-        settings = {k: v for k, v in vars(module).items() if isinstance(v, _SETTINGS)}
-        found.append((name, id(module), repr(settings)))
+        settings = {
+            key: repr(value) if isinstance(value, _SETTINGS) else id(value)
+            for key, value in vars(module).items()
+            if key not in _LISTED
+        }
+        found.append((name, module, settings))  # itself: its number could be given anew
     tensors = [*model.named_parameters(remove_duplicate=False), *model.named_buffers()]
     found += [(name, id(tensor), tensor._version) for name, tensor in tensors]
     return tuple(found)
 
 
 _SETTINGS = (bool, int, float, str, tuple, list, type(None))
+_LISTED = ("_parameters", "_buffers", "_modules")  # what is in them is asked by name
 
 
+@torch.inference_mode(mode=False)  # whose tensors count no versions
 def run_line(
     model: Network,
     stage: Stage,
@@ -337,12 +345,12 @@ def run_line(
 ) -> Network:
     """Run one stage's passes on a copy of an eval-mode network; returns it in the dtype it came in.
 
-    The copy is float64 while passes work, so that folds round once, at the end. After each pass the
-    outputs on a seeded random input are compared with those before it. Raises `CheckFailed` that
-    names the pass which changed them, and `UsageError` on a network in training mode or one that
-    returns its intermediate maps.
+    The copy is float64 while passes work, so that folds round once, at the stage's end. After each
+    pass that changed something, the outputs on a seeded random input are compared with those at
+    the start. Raises `CheckFailed` that names the pass which changed them, and `UsageError` on a
+    network in training mode, all or in part, or one that returns its intermediate maps.
     """
-    if model.training:
+    if any(module.training for module in model.modules()):
         raise UsageError("The network is in training mode; call .eval() before rewriting it.")
     dtype = next(model.parameters()).dtype
     model = deepcopy(model).double()

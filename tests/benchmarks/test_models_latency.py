@@ -118,7 +118,7 @@ def test_a_file_that_is_missing_is_a_row_with_its_reason(
     assert cells[script.COLUMNS.index(f"{missing}, ms")] == "-"
     assert cells[script.COLUMNS.index("speed (95 %)")] == "-"
     assert cells[script.COLUMNS.index("kept")] == shown
-    assert f"- vit-micro 112x112, {sentence}" in script.page(result)
+    assert f"- vit-micro 112x112, {sentence}" in " ".join(script.page(result).split())
     path = tmp_path / "result.json"
     path.write_text(json.dumps(result))
     if missing == "edgevit":
@@ -127,6 +127,23 @@ def test_a_file_that_is_missing_is_a_row_with_its_reason(
         assert left.value.code == 1
     else:
         script.main(["--recorded", str(path)])
+
+
+def test_a_row_that_misses_its_bound_is_told_in_numbers(result: dict[str, Any]) -> None:
+    assert "All keep it." in script.page(with_speed(result, 2.0))
+    slow = with_speed(result, 0.5)
+    slow["product_gmacs_per_s"], slow["rows"][0]["gmacs"] = 40.0, 0.2
+    (line,) = script.not_reached(slow)
+    assert line.startswith("vit-micro 112x112, onnx: 0.500 (")
+    assert line.endswith("That would be 10.31 ms; the products alone take 5.00 ms.")
+    assert f"- {line}" in " ".join(script.page(slow).split())
+
+
+def with_speed(result: dict[str, Any], speed: float) -> dict[str, Any]:
+    """The result with a straight file of 10 ms, and ours of that speed beside it."""
+    changed = copy.deepcopy(result)
+    changed["rows"][0]["samples_s"] = {"straight": [0.01] * 3, "edgevit": [0.01 / speed] * 3}
+    return changed
 
 
 def test_a_crash_while_measuring_is_the_reason_of_both(

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import models_latency, topformer_latency
-from benchmarks.page import aligned_table, markdown_table, write_part
+from benchmarks.page import aligned_table, markdown_list, markdown_table, write_part
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -69,3 +69,11 @@ def test_tables_have_a_line_a_row() -> None:
         "| 333 | 4 |",
     ]
     assert aligned_table(columns, rows).splitlines() == ["a    long", "1    2", "333  4"]
+
+
+def test_lists_are_wrapped_without_breaking_words() -> None:
+    lines = markdown_list(["word " * 40, "x" * 120]).splitlines()
+    assert lines[0].startswith("- word")
+    assert lines[1].startswith("  word")
+    assert max(map(len, lines[:-2])) <= 100
+    assert "x" * 120 in lines[-1]

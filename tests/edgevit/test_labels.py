@@ -56,7 +56,8 @@ def test_the_checkpoints_names_come_before_a_data_sets() -> None:
     assert labels_of(spec("vit-tiny-16"), 1000, {"CLASSES": names}) == names
     assert labels_of(spec("vit-tiny-16"), 1000, {"CLASSES": names[:5]})[0] == "tench"
     with pytest.raises(UsageError, match="names two classes alike"):
-        labels_of(spec("vit-tiny-16"), 2, {"CLASSES": ["a", " a"]})
+        labels_of(spec("topformer-t"), 2, {"CLASSES": ["a", " a"]})
+    assert labels_of(spec("vit-tiny-16"), 2, {"CLASSES": ["a", " a"]}) == ("a", "a")
 
 
 def test_a_file_comes_first(tmp_path: Path) -> None:
@@ -66,6 +67,27 @@ def test_a_file_comes_first(tmp_path: Path) -> None:
     assert labels_of(asked, 2, {"CLASSES": ["a", "b"]}) == ("cat", "dog")
     with pytest.raises(UsageError, match="holds 2 names for 3 classes"):
         labels_of(asked, 3, {})
+
+
+def test_two_classes_of_one_name_are_refused_where_answers_have_no_number(tmp_path: Path) -> None:
+    path = tmp_path / "names.txt"
+    path.write_text("crane\ncrane\n")
+    assert labels_of(spec("vit-tiny-16", labels=path), 2, {}) == ("crane", "crane")
+    with pytest.raises(UsageError, match="names two classes 'crane'"):
+        labels_of(spec("topformer-t", labels=path), 2, {})
+
+
+@pytest.mark.parametrize(
+    ("held", "reason"),
+    [(b"\xff\xfe", "no text in UTF-8"), (b"a\n" * (2 << 20) + b"b", "too large"), (None, "cannot")],
+)
+def test_a_file_of_no_names_is_refused(held: bytes | None, reason: str, tmp_path: Path) -> None:
+    path = tmp_path / "names.txt"
+    if held is not None:
+        path.write_bytes(held)
+    with pytest.raises(UsageError, match=reason) as caught:
+        labels_of(spec("vit-tiny-16", labels=path), 2, {})
+    assert caught.value.next
 
 
 def test_features_have_none(tmp_path: Path) -> None:

@@ -136,11 +136,11 @@ def _load(path: Path, threads: int) -> _Held:
             load_ns = _count(header["load_ns"])
             inputs, outputs = ([_detail(d) for d in header[k]] for k in ("inputs", "outputs"))
             signatures = [_signature(s, [*inputs, *outputs]) for s in header["signatures"]]
+            taken, given = litert.tensors(inputs, outputs, signatures, path.name)
         except (KeyError, TypeError, ValueError, AttributeError):
             raise DeviceFailed(
                 f"{NAME} describes {path.name} in no way that can be read.", next=SUCCESSOR
             ) from None
-        taken, given = litert.tensors(inputs, outputs, signatures, path.name)
         return _Held(
             worker,
             path,

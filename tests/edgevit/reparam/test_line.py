@@ -243,3 +243,61 @@ def test_every_pass_has_a_reason_and_a_docstring_of_its_algebra():
     for entry in PASSES:
         assert entry.reason
         assert set(entry.formats) <= set(ALL_FORMATS)
+
+
+def test_networks_may_be_rewritten_in_inference_mode(filled):
+    network = network_of(filled, "topformer-t", (64, 64))
+    with torch.inference_mode():
+        lean = reparameterize(network, "host", "onnx")
+    assert worst(network, lean, torch.float32) <= FP32_DIFFERENCE
+
+
+@pytest.mark.parametrize("name", ["topformer-t", "topformer-t-cls", "vit-micro"])
+def test_a_rewritten_network_may_be_rewritten_for_another_format(name, filled):
+    network = network_of(filled, name, (112, 112))
+    twice = reparameterize(reparameterize(network, "host", "onnx"), "host", "executorch")
+    assert worst(network, twice, torch.float32) <= FP32_DIFFERENCE
+
+
+def test_a_part_in_training_mode_is_refused(filled):
+    network = network_of(filled, "topformer-t", (64, 64))
+    next(m for m in network.modules() if isinstance(m, NORMS)).train()
+    with pytest.raises(UsageError, match="training mode"):
+        run_line(network, "common")
+
+
+def _nothing(model, example):
+    return model
+
+
+def _a_setting(model, example):
+    next(m for m in model.modules() if isinstance(m, nn.Conv2d)).note = True
+    return model
+
+
+def _a_forward(model, example):
+    plain = model.forward
+    model.forward = lambda x: plain(x) + 1
+    return model
+
+
+@torch.no_grad()
+def _a_value(model, example):
+    next(m for m in model.modules() if isinstance(m, nn.Conv2d)).weight.mul_(2)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("run", "outcome"),
+    [(_nothing, []), (_a_setting, ["-a-setting"]), (_a_forward, None), (_a_value, None)],
+)
+def test_every_pass_that_touches_something_is_proven(run, outcome, filled, monkeypatch):
+    network = network_of(filled, "topformer-t", (64, 64))
+    monkeypatch.setattr(line, "PASSES", (Pass(run, "common", ALL_FORMATS, "a test's"),))
+    reports = []
+    if outcome is None:
+        with pytest.raises(CheckFailed, match="changed the network's output"):
+            run_line(network, "common", report=reports.append)
+    else:
+        run_line(network, "common", report=reports.append)
+        assert [report.name for report in reports] == outcome
