@@ -17,6 +17,15 @@ MICRO = [name for name in MODELS if "-micro" in name]
 # XNNPACK's subgraphs, and what issue 3 asks for at most.
 SUBGRAPHS = {"vit": 2, "vitpose": 2, "t2t_vit": 2, "mvitv2": 10, "vit_adapter": 10}
 MOST_DIMENSIONS = 5  # that a Core ML tensor may have
+# What our networks become on a Mac or an iPhone: plain arithmetic on dense tensors. Nothing
+# gathers, scatters, loops or computes shapes. Which unit takes what there, nobody has measured.
+CORE_ML_OPS = {
+    *("add", "sub", "mul", "real_div", "exp", "rsqrt"),
+    *("conv", "conv_transpose", "linear", "matmul", "avg_pool", "max_pool"),
+    *("batch_norm", "layer_norm", "softmax", "relu", "clip", "gelu", "reduce_mean", "reduce_sum"),
+    *("reshape", "transpose", "expand_dims", "concat", "split", "slice_by_index", "pad"),
+    *("upsample_bilinear", "resample"),
+}
 
 Made = Callable[[str], Bundle]
 
@@ -58,6 +67,14 @@ def test_core_ml_gets_no_more_dimensions_than_it_takes(name: str, micro_bundle: 
     report = inspect_file(bundle.path / bundle.entry("coreml").path)
     assert report.facts is not None
     assert 2 <= int(report.facts["highest rank"]) <= MOST_DIMENSIONS
+
+
+@pytest.mark.parametrize("name", MICRO)
+def test_core_ml_gets_plain_arithmetic_alone(name: str, micro_bundle: Made) -> None:
+    bundle = micro_bundle(name)
+    report = inspect_file(bundle.path / bundle.entry("coreml").path)
+    assert set(report.ops) <= CORE_ML_OPS
+    assert {"matmul", "softmax", "layer_norm"} <= set(report.ops)
 
 
 @pytest.mark.parametrize("name", MICRO)
