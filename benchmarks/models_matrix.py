@@ -120,9 +120,15 @@ def _cells(name: str, place: Path, formats: tuple[str, ...]) -> dict[str, Any]:
 
 
 def made(
-    cards: Sequence[ModelCard], records: Mapping[str, Any], jobs: int, work: Path
+    cards: Sequence[ModelCard],
+    records: Mapping[str, Any],
+    jobs: int,
+    work: Path,
+    missing: bool = False,
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every card with its row as soon as it has one: the record's where nothing changed since."""
+    """Every card with its row as soon as it has one: the record's where nothing changed since, or
+    whatever did with `missing`.
+    """
     state = source_state(SOURCES)
     at = f"{commit()}{' and changes' if changed() else ''}"
     facts = machine_facts()
@@ -131,7 +137,7 @@ def made(
         waiting = {}
         for card in cards:
             kept = records.get(card.name, {})
-            if kept.get("state") == state:
+            if kept.get("state") == state or (kept and missing):
                 yield card.name, kept
             else:
                 waiting[pool.submit(_in_a_process, card.name, jobs, work)] = card.name
@@ -238,6 +244,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", help="models; else all that are small enough")
     parser.add_argument("--jobs", type=int, default=1, help="networks at a time")
+    parser.add_argument(
+        "--missing", action="store_true", help="keep the rows that other commits made"
+    )
     parser.add_argument("--records", type=Path, default=RECORDS, help="rows are kept here")
     parser.add_argument("--markdown", type=Path, default=PAGE, help="the page is written here")
     parser.add_argument(
@@ -253,7 +262,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True)) as progress:
         task = progress.add_task("models", total=len(cards))
-        for name, row in made(cards, rows, max(1, asked.jobs), asked.work):
+        for name, row in made(cards, rows, max(1, asked.jobs), asked.work, asked.missing):
             rows[name] = row
             partial = asked.records.with_suffix(".partial")
             partial.write_text(json.dumps(rows, indent=1, sort_keys=True) + "\n", "utf-8")

@@ -115,6 +115,8 @@ def test_a_row_is_made_once_and_again_when_the_code_changes(
     assert "- vit-micro: 9 aten.embedding\n" in text
     assert "{" not in text
     monkeypatch.setattr(script, "source_state", lambda sources: "another")
+    script.main(["vit-micro", "--missing", *kept])
+    assert asked == ["vit-micro", "vitpose-micro"]
     script.main(["vit-micro", *kept])
     assert asked == ["vit-micro", "vitpose-micro", "vit-micro"]
     assert set(json.loads((tmp_path / "models.json").read_text())) == {"vit-micro", "vitpose-micro"}
