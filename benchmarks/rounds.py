@@ -57,8 +57,8 @@ def time_files(files: Mapping[str, tuple[Path, Any]], rounds: int, warmup: int) 
 
 
 def product_speed() -> float:
-    """GMAC/s of the fastest product that torch computes here on one thread: what no network of
-    products passes.
+    """GMAC/s of the fastest product that torch computes here on one thread: a measure of what is
+    left to win, and no bound, for a runtime's kernels may be faster.
     """
     threads, best = torch.get_num_threads(), 0.0
     torch.set_num_threads(1)

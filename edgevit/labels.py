@@ -49,13 +49,14 @@ def _from_file(path: Path, count: int, apart: bool) -> tuple[str, ...]:
     try:
         with path.open("rb") as stream:  # perhaps a pipe, whose size nobody knows before
             held = stream.read(LABEL_BYTES + 1)
-        text = held.decode("utf-8")
-    except UnicodeDecodeError:
-        raise UsageError(f"{path} is no text in UTF-8.", next=usage) from None
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}.", next=usage) from None
     if len(held) > LABEL_BYTES:
         raise UsageError(f"{path} is too large for a list of class names.", next=usage)
+    try:
+        text = held.decode("utf-8")
+    except UnicodeDecodeError:
+        raise UsageError(f"{path} is no text in UTF-8.", next=usage) from None
     lines = tuple(line.strip() for line in text.splitlines() if line.strip())
     if len(lines) != count:
         raise UsageError(f"{path} holds {len(lines)} names for {count} classes.", next=usage)

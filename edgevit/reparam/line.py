@@ -315,8 +315,7 @@ def count_ops(model: Network, example: Tensor) -> tuple[Counter[str], list[Tenso
 def _fingerprint(model: nn.Module) -> tuple[object, ...]:
     """What a pass that does not concern a network leaves as it was: its modules, what is set on
     them, their tensors and the values in them. Such a pass needs no proof, which is a float64
-    forward. (A write through `.data` would go unseen: tests/test_house.py
-    refuses it.)
+    forward. (A write through `.data` would go unseen: tests/test_house.py refuses it.)
     """
     found: list[object] = []
     for name, module in model.named_modules(remove_duplicate=False):
