@@ -28,12 +28,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from benchmarks.page import markdown_table
 from benchmarks.rounds import ROOT, changed, commit, source_state
 from edgevit.classic import FACT
-from edgevit.deployment import Step, deploy
+from edgevit.deployment import deploy
 from edgevit.errors import EdgevitError
 from edgevit.inspect import inspect_file
 from edgevit.models.card import ModelCard
 from edgevit.models.zoo import MODELS, model_card
 from edgevit.spec import DeploySpec
+from edgevit.steps import Step
 from edgevit.weights import demo_weights
 from edgevit_export.errors import ExportError
 from edgevit_export.formats import FORMATS
@@ -45,6 +46,8 @@ SOURCES = (
     *(path.relative_to(ROOT).as_posix() for path in sorted(ROOT.glob("edgevit/models/*.py"))),
     "edgevit/create.py",
     "edgevit/deployment.py",
+    "edgevit/exporting.py",
+    "edgevit/loading.py",
     "edgevit/parity.py",
     "edgevit/reparam",
     "edgevit/weights",
@@ -231,7 +234,7 @@ def page(rows: Mapping[str, Any]) -> str:
     """docs/models.md."""
     return TEXT.read_text("utf-8").format(
         most=MOST_PARAMS // 10**6,
-        machine="; ".join(dict.fromkeys(row["machine"] for row in rows.values())),
+        machine=";\n".join(dict.fromkeys(row["machine"] for row in rows.values())),
         jobs=" or ".join(str(jobs) for jobs in sorted({row["jobs"] for row in rows.values()})),
         not_run=textwrap.fill(not_run(rows), 100, break_on_hyphens=False),
         table=table(rows),

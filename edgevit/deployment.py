@@ -1,61 +1,56 @@
 """deploy: the order of everything, from a DeploySpec to a sealed bundle."""
 
-import warnings
-from collections.abc import Callable, Sequence
-from copy import deepcopy
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
 from edgevit import __version__
 from edgevit.bundle import MANIFEST, Bundle, open_bundle
-from edgevit.classic import with_classic
-from edgevit.create import PartlyUntrained, checked_size, load_network
-from edgevit.errors import CheckFailed, CheckpointError, UsageError
+from edgevit.create import checked_size
+from edgevit.data.natural import natural_input
+from edgevit.errors import UsageError
+from edgevit.evaluation.datasets import open_data
+from edgevit.evaluation.drawn import DRAWN, drawn_pictures, drawn_scenes
+from edgevit.evaluation.gates import GATES
+from edgevit.evaluation.samples import DataSet
+from edgevit.evaluation.subject import Subject
+from edgevit.exporting import Job, Made, bounds_for, make_files, rewrite, scheme_for, with_output
 from edgevit.golden import golden_picture
-from edgevit.labels import labels_of
-from edgevit.manifest import FileEntry, Manifest, Member, PassEntry, Weights, dump
-from edgevit.models.zoo import MODELS
-from edgevit.parity import (
-    FP32_DIFFERENCE,
-    Array,
-    Bounds,
-    Case,
-    Verification,
-    check_parity,
-    difference,
+from edgevit.loading import load
+from edgevit.manifest import (
+    CalibrationEntry,
+    FileEntry,
+    Manifest,
+    Member,
+    PassEntry,
+    accuracy_of,
+    dump,
 )
+from edgevit.parity import Array, Case
+from edgevit.quantize.calibration import MOST, Calibration, calibration
+from edgevit.quantize.precision import CANDIDATES, candidates, why_not
 from edgevit.sealing import check_destination, sealed
 from edgevit.spec import DeploySpec
+from edgevit.steps import Report, Step
 from edgevit.tasks.preprocessing import Preprocessing
 from edgevit.tasks.recipes import misfit, preprocessing_of
 from edgevit.usage_notes import bundle_readme
-from edgevit.weights import demo_weights
-from edgevit_export.artifact import Artifact, content_sha256
+from edgevit_export.artifact import content_sha256
 from edgevit_export.errors import Unsupported
 from edgevit_export.formats import FORMATS, tool_versions
-from edgevit_export.names import Names
-from edgevit_export.scheme import OPSETS, Scheme
+from edgevit_export.scheme import OBSERVERS, OPSETS, PRECISIONS
 
 if TYPE_CHECKING:
     from edgevit.models.layers import Network
 
 SIDES = (64, 2048)  # px a file is written for
 RANDOM_CASES = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """Something to tell the user: a step starts or ends, or there is a remark."""
-
-    kind: Literal["start", "done", "note"]
-    text: str
-
-
-Report = Callable[[Step], None]
+NATURAL_CASES = 4  # of quantized files, whose worst is the SQNR of the manifest
+FEWEST_REST = 50  # pictures of a calibration folder that were not used, to measure agreement on
+FLOATS = ("fp32", "fp16")
 
 
 def deploy(spec: DeploySpec, report: Report = lambda _: None) -> Bundle:
@@ -67,25 +62,18 @@ def deploy(spec: DeploySpec, report: Report = lambda _: None) -> Bundle:
     precision = check_spec(spec)
     network, weights, labels = load(spec, report)
     reference = with_output(network, spec.output)
+    preprocessing = preprocessing_for(spec, network.recipe)
+    subject = Subject(spec.card.task, labels, preprocessing)
+    # Before the rewrites, which take longer than finding out that a picture is broken.
+    samples = calibrate(spec, subject, report)
+    gate = gate_data(spec, subject, samples, report)
     passes: list[PassEntry] = []
     common = rewrite(network, "common", None, spec, passes, report)
-    preprocessing = preprocessing_for(spec, network.recipe)
     cases, photo = golden_cases(reference, spec, preprocessing)
-    bounds = _bounds(spec, precision)
-    files = []
+    job = Job(spec, reference, common, cases, subject, samples, gate, report)
     with sealed(spec.output_dir, spec.force) as folder:
-        for name in spec.formats:
-            shaped = rewrite(common, "format", name, spec, passes, report)
-            scheme = Scheme(precision, spec.opset)
-            artifact = export(with_output(shaped, spec.output), name, scheme, folder, report)
-            try:
-                found = verify(artifact, cases, bounds, spec, report)
-            except CheckFailed as error:
-                raise with_rounding(error, reference, cases) from error
-            artifact = with_classic(
-                artifact, found, cases, bounds, lambda text: report(Step("note", text))
-            )
-            files.append(_entry(artifact, found))
+        made = make_files(job, folder)
+        files = [_entry(one) for one in made]
         members = write_members(folder, spec, labels, cases[0], photo, files, preprocessing)
         manifest = Manifest(
             edgevit=__version__,
@@ -99,9 +87,11 @@ def deploy(spec: DeploySpec, report: Report = lambda _: None) -> Bundle:
             weights=weights,
             preprocessing=preprocessing,
             labels=labels,
-            passes=tuple(passes),
+            passes=(*passes, *(entry for one in made for entry in one.passes)),
             files=tuple(files),
             members=members,
+            accuracy=accuracy_of(files),
+            calibration=_calibration_entry(job, made),
         )
         (folder / MANIFEST).write_text(dump(manifest), encoding="utf-8")
         report(Step("start", "seal"))
@@ -109,17 +99,77 @@ def deploy(spec: DeploySpec, report: Report = lambda _: None) -> Bundle:
     return open_bundle(spec.output_dir)
 
 
+def calibrate(spec: DeploySpec, subject: Subject, report: Report) -> Calibration | None:
+    """The samples of a precision that needs some, each read once and found good."""
+    tried = {name for fmt in spec.formats for name in candidates(spec.resolved_precision, fmt)}
+    if not any(PRECISIONS[name].activations == "static" for name in tried):
+        return None
+    samples = calibration(
+        spec.calibration_data,
+        spec.calibration_samples,
+        subject,
+        lambda done, total: report(Step("start", f"read calibration samples, {done} of {total}")),
+    )
+    report(Step("done", f"read {len(samples)} calibration samples: {samples.name}"))
+    for remark in samples.remarks:
+        report(Step("note", remark))
+    return samples
+
+
+def gate_data(
+    spec: DeploySpec, subject: Subject, samples: Calibration | None, report: Report
+) -> DataSet | None:
+    """What accuracy is measured on, None where it is not.
+
+    Labeled data where it is given, or drawn scenes for networks that know what is drawn; else the
+    pictures of the calibration folder that were not used, else scenes, for agreement with fp32.
+    """
+    quantized = any(name in GATES for name in CANDIDATES[spec.resolved_precision])
+    if spec.eval_data is not None:
+        data = open_data(spec.eval_data, subject, spec.model, spec.zero_label)
+        return data.first(spec.eval_samples)
+    if not quantized or not spec.verify:
+        return None
+    if spec.random_weights:
+        report(Step("note", "Random weights know nothing: accuracy is not measured"))
+        return None
+    drawn = DRAWN[subject.task]
+    if drawn.metric is not None and drawn.labels == subject.labels:
+        return drawn_scenes(subject, spec.model).first(spec.eval_samples)
+    rest = None if samples is None else samples.rest
+    if rest is not None and len(rest) >= FEWEST_REST:
+        return rest.first(spec.eval_samples)
+    report(
+        Step(
+            "note",
+            "Accuracy: agreement with fp32 on drawn scenes alone; give labeled pictures with"
+            " --eval-data DIR, or more of them in --calibration-data",
+        )
+    )
+    return drawn_pictures(subject, spec.model).first(spec.eval_samples)
+
+
 def check_spec(spec: DeploySpec) -> str:
     """Refuse what cannot work before anything is loaded; returns the precision."""
+    precision = check_request(spec)
+    check_destination(spec.output_dir, spec.force)
+    for name in spec.formats:
+        tool_versions(FORMATS[name])
+    return precision
+
+
+def check_request(spec: DeploySpec) -> str:
+    """The same, but for what writing files needs."""
     precision = spec.resolved_precision
     for name in spec.formats:
-        entry = FORMATS[name]
-        if precision not in entry.precisions:
+        if not candidates(precision, name):
+            entry = FORMATS[name]
             raise Unsupported(
-                f"{name} files have no precision {precision} yet;"
+                f"{name} files have no precision {precision} ({why_not(precision, name)});"
                 f" they have {', '.join(entry.precisions)}.",
                 next=f"--precision {entry.precisions[0]}, or --runtime without {name}",
             )
+    _check_quantization(spec)
     _check_size(spec)
     if spec.random_weights and spec.weights is not None:
         raise UsageError(
@@ -130,7 +180,8 @@ def check_spec(spec: DeploySpec) -> str:
         raise UsageError(
             f"{spec.model} has no mask: its task is {spec.card.task}.", next="--output logits"
         )
-    _bounds(spec, precision)
+    for word in CANDIDATES[precision]:
+        bounds_for(spec, word)
     if not OPSETS[0] <= spec.opset <= OPSETS[1]:
         raise UsageError(
             f"ONNX opset {spec.opset} is outside {OPSETS[0]} to {OPSETS[1]}.",
@@ -138,10 +189,22 @@ def check_spec(spec: DeploySpec) -> str:
         )
     if not 0 <= spec.seed < 1 << 32:
         raise UsageError(f"Seed {spec.seed} is outside 0 to {(1 << 32) - 1}.", next="--seed 0")
-    check_destination(spec.output_dir, spec.force)
-    for name in spec.formats:
-        tool_versions(FORMATS[name])
     return precision
+
+
+def _check_quantization(spec: DeploySpec) -> None:
+    if not 1 <= spec.calibration_samples <= MOST:
+        raise UsageError(
+            f"Calibration takes 1 to {MOST} samples, not {spec.calibration_samples}.",
+            next="leave --calibration-samples out",
+        )
+    if spec.eval_samples is not None and spec.eval_samples < 1:
+        raise UsageError(f"--eval-samples takes a number from 1, not {spec.eval_samples}.")
+    if spec.observer is not None and spec.observer not in OBSERVERS:
+        raise UsageError(
+            f"--observer takes {', '.join(OBSERVERS)}, not {spec.observer!r}.",
+            next="leave --observer out",
+        )
 
 
 def _check_size(spec: DeploySpec) -> None:
@@ -180,126 +243,27 @@ def preprocessing_for(spec: DeploySpec, recipe: str) -> Preprocessing:
     return found
 
 
-def _bounds(spec: DeploySpec, precision: str) -> Bounds:
-    return Bounds.of(precision, spec.card.task == "segmentation", spec.atol, spec.min_cosine)
-
-
-def load(spec: DeploySpec, report: Report) -> "tuple[Network, Weights, tuple[str, ...]]":
-    """The network with its weights in, where they came from, and the class names."""
-    report(Step("start", f"load {spec.model}"))
-    if spec.random_weights:
-        return _with_random_weights(spec, report)
-    demo = None
-    path = spec.weights
-    if path is None:
-        demo = demo_weights(spec.model)
-        if demo is None:
-            raise UsageError(
-                f"edgevit ships no demo weights for {spec.model}; give your own.",
-                next=f"edgevit export {spec.model} --weights CHECKPOINT.pth (or --random-weights)",
-            )
-        path = demo.path
-        report(
-            Step(
-                "note",
-                "Using demo weights, trained on drawn scenes alone;"
-                " give real ones with --weights CHECKPOINT.pth",
-            )
-        )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", PartlyUntrained)  # refused below
-        loaded = load_network(
-            spec.model, path, spec.input_size, spec.num_classes, "task", **dict(spec.options)
-        )
-    network, checkpoint = loaded.network, loaded.checkpoint
-    assert checkpoint is not None
-    if network.untrained:
-        parts = " and ".join(part.rstrip(".") for part in network.untrained)
-        classifier = f"{spec.model.removesuffix('-features')}-cls"
-        raise CheckpointError(
-            f"{path.name} holds no weights for {parts}, which would stay random.",
-            next=f"edgevit export {classifier} --weights {path}"
-            if classifier in MODELS
-            else "train the network first, and give the file that training wrote",
-        )
-    note = "demo weights trained on drawn scenes" if demo else f"read as {checkpoint.kind}"
-    source = Weights(path.name, checkpoint.sha256, note)
-    own = demo is not None and spec.labels is None
-    count = getattr(getattr(network, "config", None), "num_classes", 0)
-    labels = demo.labels if demo and own else labels_of(spec, count, checkpoint.meta)
-    report(Step("done", f"loaded {spec.model} from {path.name}"))
-    return network, source, labels
-
-
-def _with_random_weights(
-    spec: DeploySpec, report: Report
-) -> "tuple[Network, Weights, tuple[str, ...]]":
-    from edgevit.models.seeded import fill_seeded
-
-    network = load_network(
-        spec.model, None, spec.input_size, spec.num_classes, "task", **dict(spec.options)
-    ).network
-    digest = fill_seeded(network, spec.seed)
-    note = f"random weights of seed {spec.seed}, never trained: for speed alone"
-    report(Step("note", f"Using {note}"))
-    count = getattr(getattr(network, "config", None), "num_classes", 0)
-    report(Step("done", f"filled {spec.model} with random weights"))
-    return network, Weights("random", digest, note), labels_of(spec, count, None)
-
-
-def with_output(network: "Network", output: str) -> "Network":
-    """The network itself, or wrapped so that it returns the label map."""
-    from edgevit.models.mask import LabelMap
-
-    return LabelMap(network).eval() if output == "mask" else network
-
-
-def rewrite(
-    network: "Network",
-    stage: Literal["common", "format"],
-    name: str | None,
-    spec: DeploySpec,
-    passes: list[PassEntry],
-    report: Report,
-) -> "Network":
-    """Run one stage of the reparameterization line; what it did is appended to `passes`."""
-    from edgevit.reparam.line import PassReport, run_line
-
-    if not spec.reparameterize:
-        return network
-
-    def note(done: PassReport) -> None:
-        passes.append(
-            PassEntry(
-                done.name,
-                stage,
-                name,
-                done.ops_before,
-                done.ops_after,
-                float(f"{done.difference:.1e}"),
-            )
-        )
-
-    report(Step("start", f"reparameterize ({name or 'all formats'})"))
-    rewritten = run_line(network, stage, name, spec.seed, note)
-    report(Step("done", f"reparameterized ({name or 'all formats'}), proven in float64"))
-    return rewritten
-
-
 def golden_cases(
     reference: "Network", spec: DeploySpec, preprocessing: Preprocessing
 ) -> tuple[list[Case], Array]:
     """The golden picture and seeded random inputs, with the fp32 network's outputs; and the picture
     itself.
+
+    For quantized files the random inputs have the spectrum of pictures.
     """
     import torch
 
     photo, golden = golden_picture(spec.card.task, preprocessing)
     inputs = {"golden": golden}
     generator = np.random.default_rng(spec.seed)
-    for index in range(RANDOM_CASES):
-        noise = generator.standard_normal(reference.input_shape, dtype=np.float32)
-        inputs[f"random {index + 1}"] = noise
+    shape = reference.input_shape
+    if spec.resolved_precision in FLOATS:
+        for index in range(RANDOM_CASES):
+            inputs[f"random {index + 1}"] = generator.standard_normal(shape, dtype=np.float32)
+    else:
+        # Noise asks ranges that no picture asks: it would tell of clipping alone.
+        for index in range(NATURAL_CASES):
+            inputs[f"natural {index + 1}"] = natural_input(shape, spec.seed + index)
     cases = []
     for name, array in inputs.items():
         with torch.no_grad():
@@ -307,82 +271,6 @@ def golden_cases(
         outputs = out if isinstance(out, tuple) else (out,)
         cases.append(Case(name, (array,), tuple(value.numpy() for value in outputs)))
     return cases, photo
-
-
-def export(network: "Network", name: str, scheme: Scheme, folder: Path, report: Report) -> Artifact:
-    """Write one file into `folder`."""
-    import torch
-
-    from edgevit_export.lower import lower
-
-    entry = FORMATS[name]
-    report(Step("start", f"export {name}"))
-    artifact = lower(
-        network,
-        (torch.zeros(network.input_shape),),
-        name,
-        scheme,
-        folder / f"model{entry.suffix}",
-        Names(("image",), network.output_names),
-    )
-    report(Step("done", f"exported {artifact.path.name}, {artifact.size / 1e6:.2f} MB"))
-    return artifact
-
-
-def verify(
-    artifact: Artifact, cases: Sequence[Case], bounds: Bounds, spec: DeploySpec, report: Report
-) -> Verification:
-    """Reopen one file in its runtime and compare it with the fp32 network."""
-    if not spec.verify:
-        report(Step("note", f"{artifact.path.name}: not verified, as asked by --no-verify"))
-        return Verification("not verified", "skipped by --no-verify")
-    report(Step("start", f"verify {artifact.format}"))
-    found = check_parity(artifact, cases, bounds)
-    if found.status == "executed":
-        same = "" if found.agreement is None else f", {found.agreement:.2%} of pixels agree"
-        report(
-            Step(
-                "done",
-                f"verified {artifact.path.name}: difference {found.difference:.1e}{same}"
-                f" ({found.cases} inputs)",
-            )
-        )
-    else:
-        report(Step("note", f"{artifact.path.name}: not verified: {found.reason}"))
-    return found
-
-
-def with_rounding(error: CheckFailed, reference: "Network", cases: Sequence[Case]) -> CheckFailed:
-    """The failure, and where float32 itself is to blame, the number that says so.
-
-    A network whose float32 outputs lie far from its float64 ones has no float32 file that could be
-    compared: weights that were never trained, or that overflow, do that.
-    """
-    own = rounding(reference, cases)
-    if own <= FP32_DIFFERENCE:
-        return error
-    return CheckFailed(
-        f"{error.message.rstrip('.')}; but the network's own float32 outputs lie {own:.1e} from its"
-        " float64 ones, so it is the weights that cannot be compared, not the file alone.",
-        next="check the checkpoint (is it trained?), or give --atol with what you accept",
-    )
-
-
-def rounding(network: "Network", cases: Sequence[Case]) -> float:
-    """The worst difference between the network in float64 and the cases' float32 outputs."""
-    import torch
-
-    wide = deepcopy(network).double()
-    worst = 0.0
-    for case in cases:
-        with torch.no_grad():
-            out = wide(*(torch.from_numpy(array).double() for array in case.inputs))
-        outputs = out if isinstance(out, tuple) else (out,)
-        for exact, own in zip(outputs, case.outputs, strict=True):
-            if np.issubdtype(own.dtype, np.integer):
-                continue  # labels have no distance
-            worst = max(worst, difference(own, exact.numpy()))
-    return worst
 
 
 def write_members(
@@ -416,7 +304,8 @@ def write_members(
     )
 
 
-def _entry(artifact: Artifact, found: Verification) -> FileEntry:
+def _entry(one: Made) -> FileEntry:
+    artifact = one.artifact
     return FileEntry(
         path=artifact.path.name,
         format=artifact.format,
@@ -425,7 +314,18 @@ def _entry(artifact: Artifact, found: Verification) -> FileEntry:
         sha256=artifact.sha256,
         inputs=artifact.inputs,
         outputs=artifact.outputs,
-        verification=found,
+        verification=one.found,
         facts=tuple(sorted(artifact.facts.items())),
         tools=tuple(sorted(artifact.tools.items())),
+        accuracy=one.accuracy,
     )
+
+
+def _calibration_entry(job: Job, made: Sequence[Made]) -> CalibrationEntry | None:
+    """What the ranges were read from, where a file has ranges."""
+    samples = job.calibration
+    static = any(PRECISIONS[one.artifact.precision].activations == "static" for one in made)
+    if samples is None or not static:
+        return None
+    observer = scheme_for(job, "w8a8").observer
+    return CalibrationEntry(samples.name, samples.hashes, observer, job.findings.edits)

@@ -2,11 +2,10 @@
 
 from edgevit.models.card import ModelCard
 from edgevit.models.zoo import MODELS, model_card
-from edgevit.spec import AVAILABLE
 from edgevit.tasks.recipes import RECIPES
 from edgevit.weights import demo_weights, score_text
-from edgevit_export.formats import FORMATS
-from edgevit_export.lower import BYTES
+from edgevit_export.formats import FORMATS, most_bits, why_absent
+from edgevit_export.scheme import PRECISIONS
 
 COLUMNS = (
     "model",
@@ -19,6 +18,35 @@ COLUMNS = (
     "formats",
     "demo weights",
 )
+
+PRECISION_COLUMNS = ("precision", *FORMATS, "meaning")
+
+
+def precision_facts() -> list[dict[str, object]]:
+    """Every precision: what it means, and of each format whether it has it, else why not."""
+    return [
+        {
+            "precision": name,
+            "meaning": precision.meaning,
+            "formats": {
+                entry.name: True if name in entry.precisions else why_absent(entry, name)
+                for entry in FORMATS.values()
+            },
+        }
+        for name, precision in PRECISIONS.items()
+    ]
+
+
+def precision_rows() -> list[list[str]]:
+    """A row of `PRECISION_COLUMNS` a precision."""
+    rows = []
+    for name, precision in PRECISIONS.items():
+        cells = [
+            "yes" if name in entry.precisions else f"no: {why_absent(entry, name)}"
+            for entry in FORMATS.values()
+        ]
+        rows.append([name, *cells, precision.meaning])
+    return rows
 
 
 def model_facts(name: str) -> dict[str, object]:
@@ -77,9 +105,7 @@ def _precisions(card: ModelCard) -> dict[str, list[str]]:
     """
     return {
         entry.name: [
-            p
-            for p in entry.precisions
-            if p in AVAILABLE and card.params * BYTES[p] < entry.max_bytes
+            p for p in entry.precisions if card.params * most_bits(entry, p) / 8 < entry.max_bytes
         ]
         for entry in FORMATS.values()
     }

@@ -2,8 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -20,6 +21,10 @@ MAX_FILES = 64
 MAX_LABELS = 65_536
 MAX_RANK = 8
 MAX_PATH = 200  # characters; file systems end at 255 bytes a name
+MAX_SAMPLES = 512  # of a calibration
+MAX_ACCURACY = 32  # measurements of one file
+MAX_WORDS = 300  # characters of the name of a metric or a data set
+NOT_MEASURED, AGREEMENT_ONLY, MEASURED = "not measured", "agreement only", "measured"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +49,28 @@ class Weights:
 
 
 @dataclass(frozen=True, slots=True)
+class Accuracy:
+    """How good one file's answers are on some data."""
+
+    metric: str  # top-1, mIoU, PCK, AP; without labels an agreement with the fp32 network
+    value: float
+    reference: float | None  # the fp32 network's on the same data; None: not known, or no labels
+    samples: int  # pictures, clips or scenes
+    data: str  # drawn scenes by their seeds, or a folder's name and the start of its hash
+    labeled: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrationEntry:
+    """What the ranges of static int8 files were read from."""
+
+    data: str  # drawn scenes, or a folder's name and the start of its hash
+    sha256: tuple[str, ...]  # of each input as the network got it, in order
+    observer: str  # how ranges were read from them
+    edits: tuple[str, ...]  # of the weights before that, in their order
+
+
+@dataclass(frozen=True, slots=True)
 class FileEntry:
     """One exported file of the bundle."""
 
@@ -57,6 +84,7 @@ class FileEntry:
     verification: Verification
     facts: tuple[tuple[str, str | int], ...] = ()
     tools: tuple[tuple[str, str], ...] = ()
+    accuracy: tuple[Accuracy, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +114,40 @@ class Manifest:
     passes: tuple[PassEntry, ...]
     files: tuple[FileEntry, ...]
     members: tuple[Member, ...]
-    accuracy: str = "not measured"
+    accuracy: str = NOT_MEASURED
+    calibration: CalibrationEntry | None = None
+
+
+def accuracy_of(files: Sequence[FileEntry]) -> str:
+    """The manifest's own word for what is known of its files: measured where any was scored against
+    labels.
+    """
+    entries = [entry for file in files for entry in file.accuracy]
+    if not entries:
+        return NOT_MEASURED
+    return MEASURED if any(entry.labeled for entry in entries) else AGREEMENT_ONLY
+
+
+def with_accuracy(manifest: Manifest, found: Mapping[str, Accuracy]) -> Manifest:
+    """The manifest with a measurement of each of these files, by path.
+
+    It takes the place of an earlier one of the same metric and data, and is the last otherwise.
+    Raises `BundleError` where a file has too many.
+    """
+    files = []
+    for file in manifest.files:
+        new = found.get(file.path)
+        if new is not None:
+            kept = [e for e in file.accuracy if (e.metric, e.data) != (new.metric, new.data)]
+            if len(kept) >= MAX_ACCURACY:
+                raise BundleError(
+                    f"The manifest holds {MAX_ACCURACY} measurements of {file.path} already.",
+                    next="export the bundle again to start anew",
+                )
+            files.append(replace(file, accuracy=(*kept, new)))
+        else:
+            files.append(file)
+    return replace(manifest, files=tuple(files), accuracy=accuracy_of(files))
 
 
 def dump(manifest: Manifest) -> str:
@@ -153,6 +214,7 @@ def broken(what: str) -> BundleError:
 
 def _manifest(content: dict[str, Any]) -> Manifest:
     given = {key: value for key, value in content.items() if key != "schema"}
+    given.setdefault("calibration", None)  # manifests of before files were quantized
     known = {field.name for field in fields(Manifest)}
     if set(given) != known:
         raise ValueError(f"entries {sorted(set(given) ^ known)[:3]}")
@@ -170,6 +232,9 @@ def _manifest(content: dict[str, Any]) -> Manifest:
     unfit = misfit(_text(given["task"]), preprocessing)
     if unfit is not None:
         raise ValueError(unfit)
+    files = tuple(_file(entry) for entry in given["files"])
+    if given["accuracy"] != accuracy_of(files):
+        raise ValueError(f"accuracy {str(given['accuracy'])[:40]!r} is not that of its files")
     return Manifest(
         **{name: _text(given[name]) for name in ("edgevit", "model", "task", "target")},
         **{name: _text(given[name]) for name in ("precision", "output", "accuracy")},
@@ -179,8 +244,24 @@ def _manifest(content: dict[str, Any]) -> Manifest:
         preprocessing=preprocessing,
         labels=tuple(_text(label) for label in given["labels"]),
         passes=tuple(_pass(entry) for entry in given["passes"]),
-        files=tuple(_file(entry) for entry in given["files"]),
+        files=files,
         members=tuple(_member(entry) for entry in given["members"]),
+        calibration=_calibration(given["calibration"]),
+    )
+
+
+def _calibration(entry: Mapping[str, Any] | None) -> CalibrationEntry | None:
+    if entry is None:
+        return None
+    data, hashes = _text(entry["data"]), entry["sha256"]
+    known = {field.name for field in fields(CalibrationEntry)}
+    if set(entry) != known or len(data) > MAX_WORDS or len(hashes) > MAX_SAMPLES:
+        raise ValueError("calibration is not what was written")
+    return CalibrationEntry(
+        data,
+        tuple(_hash(value) for value in hashes),
+        _text(entry["observer"]),
+        tuple(_text(name) for name in entry["edits"]),
     )
 
 
@@ -212,7 +293,36 @@ def _file(entry: Mapping[str, Any]) -> FileEntry:
         verification=_verification(entry["verification"]),
         facts=tuple((_text(k), _fact(v)) for k, v in entry["facts"].items()),
         tools=tuple((_text(k), _text(v)) for k, v in entry["tools"].items()),
+        # Manifests of before accuracy was measured have no such entry.
+        accuracy=_accuracies(entry.get("accuracy", [])),
     )
+
+
+def _accuracies(entries: object) -> tuple[Accuracy, ...]:
+    if not isinstance(entries, list) or len(entries) > MAX_ACCURACY:
+        raise ValueError(f"accuracy is no list of up to {MAX_ACCURACY} measurements")
+    known = {field.name for field in fields(Accuracy)}
+    found = []
+    for entry in entries:
+        if set(entry) != known:
+            raise ValueError(f"accuracy has entries {sorted(set(entry) ^ known)[:3]}")
+        if not isinstance(entry["labeled"], bool):
+            raise ValueError(f"labeled {entry['labeled']!r}")
+        reference = entry["reference"]
+        metric, data = _text(entry["metric"]), _text(entry["data"])
+        if max(len(metric), len(data)) > MAX_WORDS:
+            raise ValueError("the name of a metric or of data is too long")
+        found.append(
+            Accuracy(
+                metric=metric,
+                value=_score(entry["value"]),
+                reference=None if reference is None else _score(reference),
+                samples=_count(entry["samples"]),
+                data=data,
+                labeled=entry["labeled"],
+            )
+        )
+    return tuple(found)
 
 
 def _verification(entry: Mapping[str, Any]) -> Verification:
@@ -222,6 +332,8 @@ def _verification(entry: Mapping[str, Any]) -> Verification:
         name: None if entry[name] is None else _number(entry[name])
         for name in ("difference", "absolute", "cosine", "agreement")
     }
+    # Manifests of before files were quantized have no such entry.
+    measured["sqnr"] = None if entry.get("sqnr") is None else _number(entry["sqnr"])
     return Verification(
         status=entry["status"],
         reason=_text(entry["reason"]),
@@ -274,6 +386,13 @@ def _number(value: object) -> float:
     if not isinstance(value, int | float) or isinstance(value, bool):
         raise ValueError(f"{value!r} is no number")
     return float(value)
+
+
+def _score(value: object) -> float:
+    number = _number(value)
+    if not math.isfinite(number) or abs(number) > 1:
+        raise ValueError(f"{value!r} is no score")
+    return number
 
 
 def _fact(value: object) -> str | int:

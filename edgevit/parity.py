@@ -1,5 +1,6 @@
 """One measure of difference, and the network's outputs against those of an exported file."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -18,7 +19,9 @@ Status = Literal["executed", "evaluated", "not verified"]
 
 FP32_DIFFERENCE = 1e-4
 FP16_COSINE = 0.999
+QUANTIZED_COSINE = 0.95  # then comes the accuracy gate
 MASK_AGREEMENT = 0.999
+MOST_SQNR = 200.0  # dB
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,18 +48,21 @@ class Bounds:
     ) -> "Bounds":
         """DESIGN's bounds for a precision; `atol` and `min_cosine` replace them.
 
-        Raises `UsageError` on bounds that nothing, or anything, would keep.
+        Masks of quantized files have no bound here: their gate is the task's own metric. Raises
+        `UsageError` on bounds that nothing, or anything, would keep.
         """
         if atol is not None and not 0 <= atol < float("inf"):
             raise UsageError(f"An absolute difference is 0 or more, not {atol:g}.")
         if min_cosine is not None and not 0 < min_cosine <= 1:
             raise UsageError(f"A cosine to keep lies above 0 and is at most 1, not {min_cosine:g}.")
-        agreement = MASK_AGREEMENT if is_map else None
+        quantized = precision not in ("fp32", "fp16")
+        agreement = MASK_AGREEMENT if is_map and not quantized else None
         if atol is not None:
             return cls(None, atol, min_cosine, agreement)
         if precision == "fp32":
             return cls(FP32_DIFFERENCE, None, min_cosine, agreement)
-        return cls(None, None, min_cosine or FP16_COSINE, agreement)
+        usual = QUANTIZED_COSINE if quantized else FP16_COSINE
+        return cls(None, None, min_cosine or usual, agreement)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +75,7 @@ class Verification:
     absolute: float | None = None
     cosine: float | None = None
     agreement: float | None = None
+    sqnr: float | None = None  # dB, of the reference's power over the error's
     cases: int = 0
     runtime: tuple[tuple[str, str], ...] = ()  # package, version
 
@@ -90,6 +97,22 @@ def cosine(got: Array, want: Array) -> float:
         return 0.0
     norm = float(np.linalg.norm(a) * np.linalg.norm(b))
     return float(a @ b) / norm if norm else float(np.array_equal(a, b))
+
+
+def sqnr(got: Array, want: Array) -> float:
+    """Signal over quantization noise in dB, `10 log10(sum want^2 / sum (got - want)^2)`.
+
+    At most 200, which is beyond what float64 tells apart; -200 where a value is not finite.
+    """
+    a, b = got.astype(np.float64), want.astype(np.float64)
+    if a.shape != b.shape or not (np.isfinite(a).all() and np.isfinite(b).all()):
+        return -MOST_SQNR
+    power, noise = float((b**2).sum()), float(((a - b) ** 2).sum())
+    if noise == 0.0:
+        return MOST_SQNR
+    if power == 0.0:
+        return -MOST_SQNR
+    return max(-MOST_SQNR, min(MOST_SQNR, 10 * math.log10(power / noise)))
 
 
 def agreement(got: Array, want: Array) -> float:
@@ -123,7 +146,7 @@ def check_parity(
         if engine is not None:
             raise
         return Verification("not verified", error.message.rstrip("."))
-    worst: list[tuple[float, float, float, float]] = []
+    worst: list[tuple[float, ...]] = []
     with session:
         for kind, held, asked in (
             ("inputs", session.inputs, artifact.inputs),
@@ -150,6 +173,7 @@ def check_parity(
         absolute=max(row[1] for row in worst),
         cosine=min(row[2] for row in worst),
         agreement=min(row[3] for row in worst) if bounds.agreement is not None else None,
+        sqnr=round(min(row[4] for row in worst), 2),
         cases=len(cases),
         runtime=tuple(versions(entry).items()),
     )
@@ -157,21 +181,20 @@ def check_parity(
     return found
 
 
-def _compare(
-    name: str, got: Array, spec: TensorSpec, want: Array
-) -> tuple[float, float, float, float]:
+def _compare(name: str, got: Array, spec: TensorSpec, want: Array) -> tuple[float, ...]:
+    """Difference, absolute difference, cosine, agreement and SQNR of one output."""
     if got.shape != want.shape:
         raise CheckFailed(f"{name}: {spec.name} is {got.shape}, the network's is {want.shape}.")
-    if np.issubdtype(want.dtype, np.integer):
-        # Labels have no distance: two neighbors of a class list are as wrong as any others.
-        return 0.0, 0.0, 1.0, agreement(got, want)
-    if not np.isfinite(got).all():
-        raise CheckFailed(f"{name}: {spec.name} holds values that are not finite.")
     if float(np.ptp(got)) == 0.0 and float(np.ptp(want)) != 0.0:
         raise CheckFailed(f"{name}: {spec.name} is the same value everywhere.")
+    if np.issubdtype(want.dtype, np.integer):
+        # Labels have no distance: two neighbors of a class list are as wrong as any others.
+        return 0.0, 0.0, 1.0, agreement(got, want), MOST_SQNR
+    if not np.isfinite(got).all():
+        raise CheckFailed(f"{name}: {spec.name} holds values that are not finite.")
     absolute = float(np.abs(got.astype(np.float64) - want.astype(np.float64)).max())
     same = agreement(got, want) if want.ndim == 4 else 1.0
-    return difference(got, want), absolute, cosine(got, want), same
+    return difference(got, want), absolute, cosine(got, want), same, sqnr(got, want)
 
 
 def _hold(name: str, found: Verification, bounds: Bounds) -> None:

@@ -8,9 +8,9 @@ from edgevit.errors import UsageError
 from edgevit.models.card import ModelCard
 from edgevit.models.zoo import model_card
 from edgevit.targets import Target, narrowed, target_named
+from edgevit_export.scheme import PRECISIONS, Observer
 
-PRECISIONS = ("fp32", "fp16", "w8a8", "w8dyn", "w8", "w4", "mixed", "int8", "p6", "p4")
-AVAILABLE = ("fp32", "fp16")  # the quantized ones come with their accuracy gates
+WORDS = (*PRECISIONS, "int8")  # int8 is the best int8 recipe that keeps its gate
 OUTPUTS = ("logits", "mask")
 FITS = ("stretch", "pad")
 
@@ -43,6 +43,15 @@ class DeploySpec:
     min_cosine: float | None = None
     seed: int = 0
     opset: int = 18
+    calibration_data: str = "scenes"  # or a folder
+    calibration_samples: int = 64
+    observer: Observer | None = None  # None: the architecture's own
+    edit_weights: bool = True  # before static int8, as the architecture's recipe has it
+    keep_float: tuple[str, ...] = ()  # patterns of module paths, beside the recipe's
+    eval_data: str | None = None  # a folder or scenes; None: what there is, by the deploy line
+    eval_samples: int | None = 200
+    zero_label: str | None = None
+    accept_accuracy: bool = False
     force: bool = False
 
     @property
@@ -64,15 +73,9 @@ class DeploySpec:
     def resolved_precision(self) -> str:
         """The precision asked for, or the target's own; raises `UsageError` on an unknown one."""
         precision = self.precision or self.place.precision
-        if precision not in PRECISIONS:
+        if precision not in WORDS:
             raise UsageError(
-                f"There is no precision {precision!r}; there are {', '.join(PRECISIONS)}.",
-                next="--precision fp32",
-            )
-        if precision not in AVAILABLE:
-            raise UsageError(
-                f"Precision {precision} is not built yet:"
-                f" this version writes {' and '.join(AVAILABLE)}.",
+                f"There is no precision {precision!r}; there are {', '.join(WORDS)}.",
                 next="--precision fp32",
             )
         return precision

@@ -25,9 +25,9 @@ def verify_bundle(
     bundle.check()
     manifest = bundle.manifest
     files = bundle.entries(formats, engine)
-    bounds = Bounds.of(manifest.precision, manifest.task == "segmentation", atol, min_cosine)
     found = {}
     for file in files:
+        bounds = Bounds.of(file.precision, manifest.task == "segmentation", atol, min_cosine)
         outputs = tuple(bundle.golden(spec.name) for spec in file.outputs)
         case = Case("golden", (bundle.golden("input"),), outputs)
         artifact = Artifact(

@@ -26,12 +26,13 @@ from edgevit.models.topformer import INJECTIONS, TOKEN_STRIDES
 from edgevit.models.zoo import MODELS
 from edgevit.parity import Verification
 from edgevit.reparam.line import PASSES
-from edgevit.spec import AVAILABLE
+from edgevit.spec import WORDS
 from edgevit.targets import TARGETS
 from edgevit.tasks.preprocessing import Preprocessing
 from edgevit_export.artifact import TensorSpec
 from edgevit_export.errors import ExportError
 from edgevit_export.formats import FORMATS
+from edgevit_export.scheme import PRECISIONS
 from edgevit_runtimes.errors import RuntimesError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -87,6 +88,19 @@ def run_edgevit(line: str) -> None:
     assert left.value.code in (0, None), line
 
 
+def labeled(folder: Path) -> None:
+    """Two photos with masks, as ADE20K's validation set has them: 0 is no class."""
+    for seed in (1_000_004, 1_000_005):
+        drawn = scene(seed, 96, 128)
+        for part, image, ending in (
+            ("images", drawn.image, "jpg"),
+            ("annotations", drawn.mask, "png"),
+        ):
+            path = folder / part / "validation" / f"{seed}.{ending}"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image).save(path)
+
+
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with what the README speaks of: a checkpoint, a photo, and the bundle `out` that
@@ -96,6 +110,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     seeded = runpy.run_path(str(ROOT / "tests" / "parity" / "seeded_weights.py"))
     seeded["write_checkpoint"](seeded["load_case"](CASE), folder / "checkpoint.pth")
     Image.fromarray(scene(1_000_003, 120, 160).image).save(folder / "photo.jpg")
+    labeled(folder / "ade20k")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         run_edgevit(f"{commands('edgevit')[0]} --input-size 64 64")
@@ -106,6 +121,8 @@ def shortened(line: str) -> str:
     """The same command, without what takes long: an export is checked, a bench is brief."""
     if line.startswith("edgevit export"):
         return f"{line} --dry-run"
+    if line.startswith("edgevit quantize"):
+        return f"{line} --calibration-samples 2 --eval-samples 2"
     if line.startswith("edgevit bench"):
         return f"{line} --runtime onnx --repeat 1 --runs 3 --min-secs 0"
     return line
@@ -215,9 +232,13 @@ def test_the_table_of_precisions_is_that_of_the_formats() -> None:
     assert set(rows) == set(FORMATS)
     for name, entry in FORMATS.items():
         writes = [cell.startswith("yes") for cell in rows[name]]
-        assert writes[:2] == [precision in entry.precisions for precision in AVAILABLE]
-        assert not any(writes[2:])
-        assert set(entry.precisions) <= set(AVAILABLE)
+        assert writes == [precision in entry.precisions for precision in PRECISIONS]
+
+
+def test_the_words_of_precisions_are_explained() -> None:
+    page = ROOT / "docs" / "quantization.md"
+    told = {w.strip("` ") for row in table(page, "Precisions") for w in row[0].split(",")}
+    assert told == set(WORDS) - {"fp32", "fp16"}
 
 
 def test_the_exit_codes_are_those_of_the_errors() -> None:

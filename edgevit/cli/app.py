@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from edgevit import __version__
-from edgevit.cli import bench, bundles, deploying, device, knowing
+from edgevit.cli import bench, bundles, deploying, device, evaluating, knowing, quantizing
 
 app = typer.Typer(
     help="Take a vision transformer from a training checkpoint to a verified file for a phone.",
@@ -48,6 +48,12 @@ app.command(
 )(bundles.verify)
 app.command("run", short_help="Segment photos with a bundle.", epilog=bundles.RUN)(bundles.run)
 app.command("bench", short_help="Time the files of a bundle.", epilog=bench.EXAMPLES)(bench.bench)
+app.command("eval", short_help="Score a bundle's files against fp32.", epilog=evaluating.EXAMPLES)(
+    evaluating.evaluate
+)
+app.command(
+    "quantize", short_help="What a network loses by being int8.", epilog=quantizing.EXAMPLES
+)(quantizing.quantize)
 app.command("list", short_help="Every model.", epilog=knowing.LIST)(knowing.list_)
 app.command("info", short_help="What is known about one model.", epilog=knowing.INFO)(knowing.info)
 app.command("inspect", short_help="What is in an exported file.", epilog=knowing.INSPECT)(

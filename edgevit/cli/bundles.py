@@ -48,7 +48,7 @@ def verify(
         if as_json:
             print_json({path: verification_summary(value) for path, value in found.items()})
         else:
-            columns = ("file", "verified", "difference", "pixels that agree")
+            columns = ("file", "verified", "difference", "SQNR", "pixels that agree")
             rows = [[path, *verification_cells(v)] for path, v in found.items()]
             print_table(columns, rows, str(bundle))
         terminal.done("every hash is as it was sealed")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress, TaskID
 
-    from edgevit.deployment import Step
+    from edgevit.steps import Step
 
 USAGE, MISSING, ENVIRONMENT, INTERRUPTED = 2, 3, 4, 130
 FULL = (errno.ENOSPC, errno.EDQUOT)

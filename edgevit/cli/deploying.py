@@ -14,10 +14,12 @@ from edgevit.errors import UsageError
 if TYPE_CHECKING:
     from edgevit.bundle import Bundle
     from edgevit.spec import DeploySpec
+    from edgevit_export.scheme import Observer
 
 EXAMPLES = """\b
 Examples:
   edgevit export topformer-t --target android-arm64 -o out
+  edgevit export topformer-t --precision int8 --calibration-data photos -o out
   edgevit export topformer-b --weights best.pth --labels names.txt --input-size 512 512 -o out"""
 
 
@@ -65,7 +67,8 @@ def export(
             "-p",
             "--precision",
             metavar="NAMES",
-            help="fp32 or fp16, comma-separated. Else the target's own.",
+            help="fp32, int8 (the best recipe that keeps its accuracy) or another of"
+            " `edgevit list --precisions`; comma-separated. Else the target's own.",
         ),
     ] = None,
     runtime: Runtimes = None,
@@ -97,6 +100,53 @@ def export(
     seed: Annotated[
         int, typer.Option(metavar="NUMBER", help="Of the random inputs files are compared on.")
     ] = 0,
+    calibration_data: Annotated[
+        str,
+        typer.Option(
+            metavar="DIR",
+            help="Pictures like those the network will see, for int8; else drawn scenes.",
+        ),
+    ] = "scenes",
+    calibration_samples: Annotated[
+        int, typer.Option(metavar="NUMBER", help="How many of them, 1 to 512.")
+    ] = 64,
+    observer: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="How int8 ranges are read: mse, percentile or minmax. Else the recipe's own.",
+        ),
+    ] = None,
+    keep_float: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--keep-float",
+            metavar="PATTERN",
+            help="Layers (module paths with *) that stay float; may be repeated.",
+        ),
+    ] = None,
+    eval_data: Annotated[
+        str | None,
+        typer.Option(
+            "--eval-data",
+            metavar="DIR|scenes",
+            help="What accuracy is measured on, as for `edgevit eval`.",
+        ),
+    ] = None,
+    eval_samples: Annotated[
+        int, typer.Option(metavar="NUMBER", help="At most so many pictures of it.")
+    ] = 200,
+    no_edit_weights: Annotated[
+        bool, typer.Option("--no-edit-weights", help="Quantize the weights as they are.")
+    ] = False,
+    zero_label: Annotated[
+        str | None,
+        typer.Option(metavar="RULE", help="Of folders of masks, as for `edgevit eval`."),
+    ] = None,
+    accept_accuracy: Annotated[
+        bool,
+        typer.Option("--accept-accuracy", help="Seal a file that misses its accuracy gate."),
+    ] = False,
     atol: Atol = None,
     min_cosine: MinCosine = None,
     no_verify: Annotated[
@@ -146,12 +196,22 @@ def export(
         min_cosine=min_cosine,
         seed=seed,
         opset=opset,
+        calibration_data=calibration_data,
+        calibration_samples=calibration_samples,
+        observer=cast("Observer | None", observer),  # checked with the rest of the spec
+        edit_weights=not no_edit_weights,
+        keep_float=tuple(keep_float or ()),
+        eval_data=eval_data,
+        eval_samples=eval_samples,
+        zero_label=zero_label,
+        accept_accuracy=accept_accuracy,
         force=force,
     )
     specs = _spread(base, sizes(input_size), words(precision, "--precision") or (None,))
     with Terminal(quiet) as terminal:
         terminal.working("start")
-        from edgevit.deployment import check_spec, deploy, load
+        from edgevit.deployment import check_spec, deploy
+        from edgevit.loading import load
 
         for spec in specs:
             check_spec(spec)
@@ -227,10 +287,9 @@ def _print_plan(specs: "list[DeploySpec]", as_json: bool) -> None:
 
 
 def _print_bundle(bundle: "Bundle", explain: bool) -> None:
-    from edgevit.summary import file_rows, pass_rows
+    from edgevit.summary import FILE_COLUMNS, file_rows, pass_rows
 
     if explain:
         columns = ("pass", "stage", "format", "operations", "largest difference (float64)")
         print_table(columns, pass_rows(bundle), "Rewrites")
-    columns = ("file", "size", "verified", "difference", "pixels that agree")
-    print_table(columns, file_rows(bundle), str(bundle.path))
+    print_table(FILE_COLUMNS, file_rows(bundle), str(bundle.path))

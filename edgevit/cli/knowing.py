@@ -12,7 +12,8 @@ from edgevit.cli.options import Json, Quiet
 LIST = """\b
 Examples:
   edgevit list
-  edgevit list cls --json"""
+  edgevit list cls --json
+  edgevit list --precisions"""
 
 INFO = """\b
 Example:
@@ -39,6 +40,10 @@ def list_(
             help="Only this task: segmentation, classification, pose, video or features.",
         ),
     ] = None,
+    precisions: Annotated[
+        bool,
+        typer.Option("--precisions", help="What each format can hold, and why not the rest."),
+    ] = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -48,6 +53,13 @@ def list_(
     from edgevit.errors import UsageError
     from edgevit.knowledge import COLUMNS, model_facts, model_rows
 
+    if precisions:
+        if pattern or task:
+            raise UsageError(
+                "--precisions is of formats, not of models.", next="leave the rest out"
+            )
+        _list_precisions(as_json, quiet)
+        return
     rows = model_rows(pattern or "", task)
     if not rows:
         asked = [repr(word) for word in (pattern, task) if word]
@@ -58,6 +70,17 @@ def list_(
         print_table(COLUMNS, rows)
     with Terminal(quiet) as terminal:
         terminal.next(f"edgevit info {rows[0][0]}")
+
+
+def _list_precisions(as_json: bool, quiet: bool) -> None:
+    from edgevit.knowledge import PRECISION_COLUMNS, precision_facts, precision_rows
+
+    if as_json:
+        print_json(precision_facts())
+    else:
+        print_table(PRECISION_COLUMNS, precision_rows())
+    with Terminal(quiet) as terminal:
+        terminal.next("edgevit export MODEL --precision int8 --calibration-data DIR -o out")
 
 
 def info(

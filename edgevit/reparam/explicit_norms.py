@@ -3,19 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from edgevit.models import mvitv2
-from edgevit.models.deformable import DeformableAttention
-from edgevit.models.t2t_vit import (
-    GhostAttention,
-    GhostMlp,
-    T2TViT,
-    TokenPerformer,
-    TokenTransformer,
-)
-from edgevit.models.transformer import Attention, Block, MeanToken, Mlp
-from edgevit.models.vit import VisionTransformer
-from edgevit.models.vit_adapter import Extractor, Injector
-from edgevit.reparam.pooling_attention import PoolingAttention
+from edgevit.models.transformer import MeanToken
+from edgevit.reparam.norm_readers import ScaledNorm, norm_readers, read_scaled
 
 
 class ExplicitNorm(nn.Module):
@@ -64,41 +53,17 @@ def fold_norm_affines(model: nn.Module) -> nn.Module:
 
     W (gamma * n + beta) + b = (W * gamma) n + (b + W beta), a factor an input column; a reader of
     several tokens side by side repeats gamma and beta. Needs: attention with its projections as
-    linear layers. Leaves: norms without scale and shift, biases in their readers.
+    linear layers. Leaves: norms without scale and shift, biases in their readers; norms that were
+    scaled for integers, and those that a convolution reads, as they are.
     """
-    for module in model.modules():
-        match module:
-            case Block():
-                _fold(module, "norm1", _projections(module.attn))
-                _fold(module, "norm2", _firsts(module.mlp))
-            case TokenPerformer() | TokenTransformer():
-                _fold(module, "norm2", _firsts(module.mlp))
-            case mvitv2.Block():
-                # Where the channels double, the shortcut reads a norm too.
-                first = [module.proj] if module.expands_first else []
-                last = [module.proj] if module.expands_last else []
-                _fold(module, "norm1", _pooling(module.attn, first))
-                _fold(module, "norm2", [module.mlp.fc1, *last])
-            case mvitv2.MViT(all_outputs=False):
-                _fold(module, "norm", [module.head.projection])
-            case VisionTransformer():
-                # Both places: the one that is used lies before the other and before the classifier.
-                readers = [m for m in module.pre_logits.modules() if isinstance(m, nn.Linear)]
-                readers = readers or [module.head]
-                if module.head_dist is None:
-                    _fold(module, "norm", readers)
-                    _fold(module, "fc_norm", readers)
-            case T2TViT():
-                _fold(module, "norm", [module.head])
-            case (
-                Injector(attn=DeformableAttention() as attention)
-                | Extractor(attn=DeformableAttention() as attention)
-            ):
-                asked = [attention.sampling_offsets, attention.attention_weights]
-                _fold(module, "query_norm", asked)
-                _fold(module, "feat_norm", [attention.value_proj])
-                if isinstance(module, Extractor) and module.with_ffn:
-                    _fold(module, "ffn_norm", [module.ffn.fc1])
+    for place in norm_readers(model):
+        linear = all(isinstance(reader, nn.Linear) for reader in place.readers)
+        if linear and not isinstance(place.norm, ScaledNorm):
+            for reader in place.readers:
+                read_scaled(reader, place.norm.weight, place.norm.bias)
+            norm = place.norm
+            plain = nn.LayerNorm(norm.normalized_shape, norm.eps, elementwise_affine=False)
+            place.holder.set_submodule(place.name, plain)
     return model
 
 
@@ -115,45 +80,3 @@ def explicit_norms(model: nn.Module) -> nn.Module:
         elif isinstance(module, MeanToken):
             model.set_submodule(name, ExplicitMeanToken(module))
     return model
-
-
-def _projections(attention: nn.Module) -> list[nn.Linear]:
-    """The linear layers that read what enters an attention; none where they are not known."""
-    found: list[nn.Linear] = []
-    for module in attention.modules():
-        if isinstance(module, Attention):
-            found += [m for m in module.qkv.modules() if isinstance(m, nn.Linear)]
-        elif isinstance(module, GhostAttention):
-            for part in (module.q, module.k, module.v):
-                found += [m for m in part.modules() if isinstance(m, nn.Linear)]
-    return found
-
-
-def _pooling(attention: nn.Module, others: list[nn.Linear]) -> list[nn.Linear]:
-    """The same of MViTv2's attention, with others that read beside it."""
-    if not isinstance(attention, PoolingAttention):
-        return []
-    return [attention.q.linear, attention.k.linear, attention.v.linear, *others]
-
-
-def _firsts(mlp: nn.Module) -> list[nn.Linear]:
-    match mlp:
-        case Mlp() | GhostMlp():
-            return [mlp.fc1]
-        case nn.Sequential():
-            return [first] if isinstance(first := mlp[0], nn.Linear) else []
-        case _:
-            return []
-
-
-def _fold(holder: nn.Module, name: str, readers: list[nn.Linear]) -> None:
-    norm = holder.get_submodule(name)
-    if not (isinstance(norm, nn.LayerNorm) and norm.elementwise_affine and readers):
-        return
-    for linear in readers:
-        times = linear.in_features // norm.weight.numel()
-        shift = linear.weight @ norm.bias.repeat(times)
-        linear.bias = nn.Parameter(shift if linear.bias is None else shift + linear.bias)
-        linear.weight.mul_(norm.weight.repeat(times))
-    plain = nn.LayerNorm(norm.normalized_shape, norm.eps, elementwise_affine=False)
-    holder.set_submodule(name, plain)

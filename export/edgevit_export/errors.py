@@ -4,6 +4,7 @@ ExportError
 ├── LoweringFailed    1  the exporter could not express the network, or wrote a broken file
 ├── UnreadableFile    2  a file that is not what its name says
 ├── TooLarge          2  the file would exceed what its format can hold
+├── BadCalibration    2  samples or weights that no ranges can be read from
 ├── Unsupported       2  this format has no such precision, rank or option
 └── MissingPackage    3  with the extra that brings it
 """
@@ -34,6 +35,12 @@ class UnreadableFile(ExportError):
 
 class TooLarge(ExportError):
     """The file would exceed what its format can hold."""
+
+    exit_code = 2
+
+
+class BadCalibration(ExportError):
+    """Samples or weights that no ranges can be read from."""
 
     exit_code = 2
 

@@ -32,8 +32,8 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
             name="onnx",
             suffix=".onnx",
             extra="onnx",
-            packages=("torch", "onnx", "onnxscript", "onnxsim"),
-            precisions=("fp32",),
+            packages=("torch", "torchao", "onnx", "onnxruntime", "onnxscript", "onnxsim"),
+            precisions=("fp32", "fp16", "w8a8", "mixed", "w8dyn", "w8", "w4"),
             max_rank=8,
             max_bytes=2 * GIB,  # protobuf's limit for one file
             layout="NCHW",
@@ -43,7 +43,7 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
             suffix=".pte",
             extra="executorch",
             packages=("torch", "executorch", "torchao"),
-            precisions=("fp32",),
+            precisions=("fp32", "w8a8", "mixed", "w8dyn", "w4"),
             max_rank=8,
             max_bytes=2 * GIB,  # flatbuffers' limit
             layout="NCHW",
@@ -52,8 +52,8 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
             name="litert",
             suffix=".tflite",
             extra="litert",
-            packages=("torch", "litert-torch", "ai-edge-litert"),
-            precisions=("fp32",),
+            packages=("torch", "litert-torch", "ai-edge-litert", "ai-edge-quantizer"),
+            precisions=("fp32", "fp16", "w8a8", "mixed", "w8dyn", "w8", "w4"),
             max_rank=6,
             max_bytes=2 * GIB,  # flatbuffers' limit
             layout="NHWC",
@@ -63,14 +63,47 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
             name="coreml",
             suffix=".mlpackage",
             extra="coreml",
-            packages=("torch", "coremltools"),
-            precisions=("fp16", "fp32"),
+            packages=("torch", "torchao", "coremltools"),
+            precisions=("fp16", "fp32", "w8a8", "mixed", "w8", "w4", "p6", "p4"),
             max_rank=5,
             max_bytes=2 * GIB,  # the program is a protobuf; weights lie beside it
             layout="NCHW",
         ),
     }
 )
+
+# Why a format has no files of a precision, where a user would look for them.
+ABSENT: Mapping[tuple[str, str], str] = MappingProxyType(
+    {
+        ("coreml", "w8dyn"): "Core ML has no products with scales found at run time",
+        ("executorch", "fp16"): "XNNPACK's float16 programs leave GELU outside of the delegate and"
+        " store convolutions in 32 bits: slower, and as large",
+        (
+            "executorch",
+            "w8",
+        ): "XNNPACK takes no int8 weights with float inputs, and ExecuTorch has no"
+        " kernel that makes them float; w8dyn has the same size",
+        **{
+            (name, palette): "palettes are Core ML's; w4 is near in size"
+            for name in ("onnx", "executorch", "litert")
+            for palette in ("p6", "p4")
+        },
+    }
+)
+
+
+def why_absent(entry: Format, precision: str) -> str:
+    """The reason that a format has no such files; raises `KeyError` where it has."""
+    if precision in entry.precisions:
+        raise KeyError(precision)
+    return ABSENT[entry.name, precision]
+
+
+def most_bits(entry: Format, precision: str) -> int:
+    """Bits a number of the largest thing on the way to a file: quantized files are made from
+    float32 ones, which their format must hold first.
+    """
+    return 16 if entry.name == "coreml" and precision == "fp16" else 32
 
 
 def format_named(name: str) -> Format:

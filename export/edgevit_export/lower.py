@@ -1,19 +1,21 @@
 """lower: a network and an example input become one file of one format, or one clear error."""
 
 import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgevit_export.artifact import Artifact
 from edgevit_export.errors import ExportError, LoweringFailed, TooLarge, Unsupported
-from edgevit_export.formats import Format, backend, format_named, tool_versions
+from edgevit_export.formats import Format, backend, format_named, most_bits, tool_versions
 from edgevit_export.names import Names
+from edgevit_export.quantization.styles import STYLES
+from edgevit_export.quiet import quiet
 from edgevit_export.scheme import Scheme
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
-
-BYTES = {"fp32": 4, "fp16": 2}
 
 
 def lower(
@@ -23,11 +25,14 @@ def lower(
     scheme: Scheme,
     path: Path,
     names: Names,
+    samples: "Iterable[tuple[Tensor, ...]]" = (),
 ) -> Artifact:
     """Write an eval-mode network to `path` at the fixed shapes of `example` (float32).
 
+    `samples` are calibration inputs, for schemes that need them; they are read once, one at a time.
     Raises `Unsupported` (format, precision, rank), `MissingPackage`, `TooLarge` before any work is
-    done, and `LoweringFailed` where the exporter gives up; then nothing stays at `path`.
+    done, `BadCalibration`, and `LoweringFailed` where the exporter gives up; then nothing stays at
+    `path`.
     """
     entry = format_named(format)
     if scheme.precision not in entry.precisions:
@@ -39,6 +44,13 @@ def lower(
     tool_versions(entry)
     check_size(model, entry, scheme)
     try:
+        counts: Mapping[str, int] = {}
+        if scheme.precision != "fp32":
+            with quiet():  # torchao tells of every CUDA library it does not find
+                from edgevit_export.quantization.graph import layer_counts, quantize
+        if scheme.calibrated:
+            model = quantize(model, example, scheme, STYLES[entry.name], samples)
+            counts = layer_counts(model)
         artifact: Artifact = backend(entry).write(model, example, names, scheme, path)
     except BaseException as error:
         _remove(path)
@@ -49,13 +61,13 @@ def lower(
             raise
         reason = next(iter(str(error).strip().splitlines()), repr(error))
         raise LoweringFailed(f"The {entry.name} exporter failed: {reason}") from error
-    return artifact
+    return replace(artifact, facts={**artifact.facts, **counts}) if counts else artifact
 
 
 def check_size(model: "nn.Module", entry: Format, scheme: Scheme) -> None:
     """Refuse a file that its format cannot hold; raises `TooLarge`."""
     numbers = sum(p.numel() for p in model.parameters()) + sum(b.numel() for b in model.buffers())
-    expected = numbers * BYTES[scheme.precision]
+    expected = numbers * most_bits(entry, scheme.precision) / 8
     if expected >= entry.max_bytes:
         raise TooLarge(
             f"The {entry.name} file would hold {expected / 2**30:.1f} GiB of weights;"

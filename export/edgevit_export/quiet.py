@@ -15,12 +15,16 @@ def quiet() -> Iterator[None]:
     """Send file descriptors 1 and 2 to a temporary file meanwhile, native libraries' output too.
 
     The Python-level streams stay what they are: absl and others keep references to whatever they
-    find there. Log records are held below CRITICAL. What a failing exporter says is in its
+    find there. Log records are held below CRITICAL, and a library that configures the root logger
+    (onnxruntime's quantizers do) leaves it as it was. What a failing exporter says is in its
     exception, not in its chatter.
     """
     sys.stdout.flush()
     sys.stderr.flush()
     before = logging.root.manager.disable
+    handlers, level = logging.root.handlers[:], logging.root.level
+    # basicConfig does nothing where there is a handler already.
+    logging.root.addHandler(logging.NullHandler())
     logging.disable(logging.ERROR)
     saved = os.dup(1), os.dup(2)
     with tempfile.TemporaryFile() as sink:
@@ -36,3 +40,5 @@ def quiet() -> Iterator[None]:
             os.close(saved[0])
             os.close(saved[1])
             logging.disable(before)
+            logging.root.handlers[:] = handlers
+            logging.root.setLevel(level)

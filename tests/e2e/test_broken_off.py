@@ -18,9 +18,12 @@ import pytest
 from PIL import Image
 
 import edgevit.deployment
+import edgevit.exporting
 from edgevit.bundle import Bundle, open_bundle
 from edgevit.errors import CheckFailed
 from edgevit.manifest import FileEntry
+from edgevit.parity import Case
+from edgevit.steps import Step
 from edgevit_export.artifact import Artifact
 
 Cli = Callable[..., Any]
@@ -63,8 +66,8 @@ def quick(host_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     photo = np.zeros((64, 64, 3), np.uint8)
 
     def load(spec: Any, report: Any) -> Any:
-        report(DEPLOY.Step("start", "load"))
-        report(DEPLOY.Step("done", "loaded"))
+        report(Step("start", "load"))
+        report(Step("done", "loaded"))
         return network, host_bundle.manifest.weights, host_bundle.manifest.labels
 
     def lower(network: object, example: object, name: str, scheme: object, path: Path, *_: object):
@@ -74,9 +77,11 @@ def quick(host_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
         return artifact_of(file, path)
 
     monkeypatch.setattr(DEPLOY, "load", load)
-    monkeypatch.setattr(DEPLOY, "golden_cases", lambda *_: ([DEPLOY.Case("g", *case)], photo))
+    monkeypatch.setattr(DEPLOY, "golden_cases", lambda *_: ([Case("g", *case)], photo))
     monkeypatch.setattr(
-        DEPLOY, "check_parity", lambda made, *_: host_bundle.entry(made.format).verification
+        edgevit.exporting,
+        "check_parity",
+        lambda made, *_: host_bundle.entry(made.format).verification,
     )
     monkeypatch.setattr(edgevit.reparam.line, "run_line", lambda network, *_: network)
     monkeypatch.setattr(edgevit_export.lower, "lower", lower)
@@ -197,6 +202,8 @@ def test_a_failure_inside_a_step_leaves_everything_as_it_was(
             fail()
 
         monkeypatch.setattr(DEPLOY, "write_members", half)
+    elif inside == "check_parity":
+        monkeypatch.setattr(edgevit.exporting, inside, fail)
     else:
         monkeypatch.setattr(DEPLOY, inside, fail)
     before = tree(place)
@@ -220,7 +227,7 @@ def test_a_file_that_computes_something_else_is_not_sealed(
     def differ(made: Artifact, *_: object) -> None:
         raise CheckFailed(f"{made.path.name} does not compute what the network computes.")
 
-    monkeypatch.setattr(DEPLOY, "check_parity", differ)
+    monkeypatch.setattr(edgevit.exporting, "check_parity", differ)
     before = tree(place)
     export(cli, where).refused(1, "does not compute what the network computes")
     assert tree(place) == before

@@ -22,13 +22,12 @@ from edgevit.deployment import (
     check_spec,
     deploy,
     golden_cases,
-    load,
     preprocessing_for,
-    rounding,
-    with_rounding,
 )
 from edgevit.errors import CheckFailed, CheckpointError, UsageError
+from edgevit.exporting import rounding, with_rounding
 from edgevit.golden import GOLDEN_SEED
+from edgevit.loading import load
 from edgevit.parity import FP32_DIFFERENCE, difference
 from edgevit.reparam.line import PASSES
 from edgevit.spec import DeploySpec
@@ -433,7 +432,9 @@ def test_a_failure_leaves_the_bundle_that_was_there(spec, plain, monkeypatch):
             "takes executorch, onnx, litert, no",
         ),
         ({"precision": "fp8"}, "There is no precision 'fp8'"),
-        ({"precision": "w8a8"}, "Precision w8a8 is not built yet"),
+        ({"calibration_samples": 0}, "Calibration takes 1 to 512 samples, not 0"),
+        ({"observer": "best"}, "--observer takes mse, percentile, minmax, not 'best'"),
+        ({"eval_samples": 0}, "--eval-samples takes a number from 1, not 0"),
         ({"input_size": (0, 64)}, "Input size 0x64 is outside 64 to 2048"),
         ({"input_size": (64, -64)}, "Input size 64x-64 is outside"),
         ({"input_size": (64, 4096)}, "Input size 64x4096 is outside"),
@@ -450,8 +451,9 @@ def test_what_cannot_work_is_refused_before_anything_is_loaded(change, sentence,
 
 
 def test_a_precision_that_no_file_of_the_runtime_has_is_refused(spec):
-    with pytest.raises(Unsupported, match="onnx files have no precision fp16 yet") as caught:
-        deploy(replace(spec, precision="fp16"))
+    reason = r"onnx files have no precision p4 \(palettes are Core ML's; w4 is near in size\)"
+    with pytest.raises(Unsupported, match=reason) as caught:
+        deploy(replace(spec, precision="p4"))
     assert caught.value.next == "--precision fp32, or --runtime without onnx"
 
 

@@ -7,7 +7,19 @@ import pytest
 
 from edgevit.bundle import MANIFEST, Bundle
 from edgevit.errors import BundleError, CheckFailed
-from edgevit.manifest import MAX_FILES, MAX_PATH, SCHEMA, Manifest, dump, parse
+from edgevit.manifest import (
+    MAX_ACCURACY,
+    MAX_FILES,
+    MAX_PATH,
+    MAX_WORDS,
+    SCHEMA,
+    Accuracy,
+    Manifest,
+    accuracy_of,
+    dump,
+    parse,
+    with_accuracy,
+)
 from edgevit.tasks.recipes import preprocessing_of
 
 
@@ -174,3 +186,107 @@ def test_a_newer_schema_is_told_before_anything_else_is_read() -> None:
     with pytest.raises(BundleError, match="schema 7; this edgevit reads up to 1") as refused:
         parse('{"schema": 7, "edgevit": "9", "unknown": 1}')
     assert refused.value.next == "pip install --upgrade edgevit"
+
+
+SCORED = Accuracy("mIoU", 0.5, 0.51, 20, "drawn scenes 1-20", True)
+AGREED = Accuracy("mIoU agreement", 0.97, None, 7, "photos (0123456789ab)", False)
+
+
+def test_measurements_are_written_and_read(manifest: Manifest) -> None:
+    first, second = (file.path for file in manifest.files[:2])
+    agreed = with_accuracy(manifest, {first: AGREED})
+    assert agreed.accuracy == "agreement only"
+    assert agreed.files[0].accuracy == (AGREED,)
+    assert agreed.files[1:] == manifest.files[1:]
+    both = with_accuracy(agreed, {first: SCORED, second: SCORED})
+    assert both.accuracy == "measured"
+    assert both.files[0].accuracy == (AGREED, SCORED)
+    for each in (manifest, agreed, both):
+        assert parse(dump(each)) == each
+        assert dump(parse(dump(each))) == dump(each)
+
+
+def test_the_same_metric_and_data_are_measured_anew(manifest: Manifest) -> None:
+    path = manifest.files[0].path
+    more = replace(SCORED, samples=200, value=0.6)
+    once = with_accuracy(with_accuracy(manifest, {path: SCORED}), {path: more})
+    assert once.files[0].accuracy == (more,)
+    many = manifest
+    for index in range(MAX_ACCURACY):
+        many = with_accuracy(many, {path: replace(SCORED, data=str(index))})
+    assert parse(dump(many)) == many
+    with pytest.raises(BundleError, match="holds 32 measurements"):
+        with_accuracy(many, {path: replace(SCORED, data="one more")})
+    with_accuracy(many, {path: replace(SCORED, data="3")})
+
+
+def test_the_word_for_all_files_is_theirs(manifest: Manifest) -> None:
+    file = manifest.files[0]
+    for entries, word in (
+        ((), "not measured"),
+        ((AGREED,), "agreement only"),
+        ((AGREED, SCORED), "measured"),
+    ):
+        assert accuracy_of([manifest.files[1], replace(file, accuracy=entries)]) == word
+
+
+def test_a_manifest_of_before_accuracy_is_not_measured(manifest: Manifest) -> None:
+    import hashlib
+
+    content = json.loads(dump(manifest))
+    for entry in content["files"]:
+        del entry["accuracy"]
+    del content["seal"]
+    seal = hashlib.sha256(json.dumps(content, indent=1).encode()).hexdigest()
+    old = parse(json.dumps({**content, "seal": seal}, indent=1) + "\n")
+    assert old.accuracy == "not measured"
+    assert all(file.accuracy == () for file in old.files)
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (lambda e: e.update(value="0.5"), "no number"),
+        (lambda e: e.update(value=1.5), "no score"),
+        (lambda e: e.update(value=True), "no number"),
+        (lambda e: e.update(reference=-2), "no score"),
+        (lambda e: e.update(reference=10**400), "too large"),
+        (lambda e: e.update(samples=-1), "no count"),
+        (lambda e: e.update(samples=1.0), "no count"),
+        (lambda e: e.update(metric=7), "no text"),
+        (lambda e: e.update(data="x" * (MAX_WORDS + 1)), "too long"),
+        (lambda e: e.update(labeled=1), "labeled"),
+        (lambda e: e.update(labeled=False), "is not that of its files"),
+        (lambda e: e.update(more=1), "more"),
+        (lambda e: e.pop("reference"), "reference"),
+    ],
+)
+def test_a_measurement_is_checked(manifest: Manifest, change: Any, why: str) -> None:
+    path = manifest.files[0].path
+    scored = with_accuracy(manifest, {path: SCORED})
+    with pytest.raises(BundleError, match=why):
+        parse(changed(scored, lambda c: change(c["files"][0]["accuracy"][0])))
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (lambda c: c.update(accuracy="measured"), "is not that of its files"),
+        (lambda c: c.update(accuracy="excellent"), "is not that of its files"),
+        (lambda c: c.update(accuracy=None), "is not that of its files"),
+        (lambda c: c["files"][0].update(accuracy={}), "no list"),
+        (lambda c: c["files"][0].update(accuracy=[7]), "not iterable"),
+        (lambda c: c["files"][0].update(accuracy=[{}] * (MAX_ACCURACY + 1)), "no list of up to 32"),
+    ],
+)
+def test_the_list_of_measurements_is_checked(manifest: Manifest, change: Any, why: str) -> None:
+    with pytest.raises(BundleError, match=why):
+        parse(changed(manifest, change))
+
+
+def test_scores_that_are_no_numbers_are_refused(manifest: Manifest) -> None:
+    scored = with_accuracy(manifest, {manifest.files[0].path: SCORED})
+    for value in ("NaN", "Infinity", "1e999"):
+        text = dump(scored).replace('"value": 0.5', f'"value": {value}', 1)
+        with pytest.raises(BundleError):
+            parse(text)

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from edgevit.errors import UsageError
-from edgevit.spec import AVAILABLE, PRECISIONS, DeploySpec, bundle_name
+from edgevit.spec import WORDS, DeploySpec, bundle_name
 from edgevit.targets import TARGETS
 from edgevit_export.formats import FORMATS
+from edgevit_export.scheme import PRECISIONS
 
 OUT = Path("out")
 
@@ -36,11 +37,10 @@ def test_runtimes_narrow_in_the_targets_order():
     assert spec.formats == ("executorch", "litert")
 
 
-@pytest.mark.parametrize("precision", [p for p in PRECISIONS if p not in AVAILABLE])
-def test_what_is_not_built_yet_says_so(precision):
-    with pytest.raises(UsageError, match=f"Precision {precision} is not built yet") as caught:
-        _ = DeploySpec("topformer-t", OUT, precision=precision).resolved_precision
-    assert caught.value.next == "--precision fp32"
+@pytest.mark.parametrize("word", WORDS)
+def test_every_precision_of_the_workshop_can_be_asked_for_and_int8(word):
+    assert DeploySpec("topformer-t", OUT, precision=word).resolved_precision == word
+    assert set(WORDS) == {*PRECISIONS, "int8"}
 
 
 @pytest.mark.parametrize("precision", ["", "FP32", "fp64"])

@@ -7,6 +7,7 @@ import pytest
 
 from edgevit_export.errors import Unsupported
 from edgevit_export.formats import (
+    ABSENT,
     FORMATS,
     Format,
     backend,
@@ -14,7 +15,9 @@ from edgevit_export.formats import (
     format_of,
     reader,
     tool_versions,
+    why_absent,
 )
+from edgevit_export.scheme import PRECISIONS
 from edgevit_runtimes.engines import ENGINES
 
 PARTS = ("backends", "readers")
@@ -49,7 +52,24 @@ def test_each_has_a_writer_and_a_reader(name):
 
 
 def test_no_backend_stands_outside_the_table():
-    assert modules("backends") - {"__init__"} == set(FORMATS)
+    names = {name.partition("_")[0] for name in modules("backends") - {"__init__"}}
+    assert names == set(FORMATS)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("name", FORMATS)
+def test_each_cell_exists_or_says_why_not(name, precision):
+    entry = FORMATS[name]
+    if precision in entry.precisions:
+        assert (name, precision) not in ABSENT
+        with pytest.raises(KeyError):
+            why_absent(entry, precision)
+    else:
+        assert why_absent(entry, precision) == ABSENT[name, precision]
+
+
+def test_no_precision_is_unknown():
+    assert {p for entry in FORMATS.values() for p in entry.precisions} == set(PRECISIONS)
 
 
 def test_names_aliases_and_suffixes():

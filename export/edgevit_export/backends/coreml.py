@@ -1,5 +1,8 @@
 """Core ML: an .mlpackage with an ML program, float32 at its borders, written without anything of
 this machine.
+
+All precisions but fp32 compute in float16, as the Neural Engine does. No file of reduced precision
+can be executed away from macOS: what is known of them here is what a reader sees.
 """
 
 import json
@@ -16,11 +19,13 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 
 from edgevit_export.artifact import Artifact, content_sha256, content_size
+from edgevit_export.backends.coreml_weights import COMPRESSED, compressed
 from edgevit_export.borders import describe, outputs_of
 from edgevit_export.capture import capture
 from edgevit_export.errors import Unsupported
 from edgevit_export.formats import FORMATS, tool_versions
 from edgevit_export.names import Names
+from edgevit_export.quantization.layers import check_half, kept_float, kept_fp32, layers_of
 from edgevit_export.quiet import quiet
 from edgevit_export.scheme import KEEPS_FP32, Scheme
 
@@ -28,21 +33,34 @@ NAMESPACE = uuid.UUID("5b1f3a52-8f4e-5a41-9a55-0f6f3c1f0d3e")  # of the item nam
 
 MOST_DIMENSIONS = 5  # of a tensor of an ML program
 DATE = "com.github.apple.coremltools.conversion_date"
+# precision -> the oldest systems with its operations; all others run since iOS 16
+TARGETS = {"w8a8": "iOS17, macOS14", "mixed": "iOS17, macOS14", "w4": "iOS18, macOS15"}
+OLDEST = "iOS16, macOS13"
+NOT_RUN = "written only: Core ML runs on macOS and iOS alone"
 
 
 def write(
     model: nn.Module, example: tuple[Tensor, ...], names: Names, scheme: Scheme, path: Path
 ) -> Artifact:
-    """Write an .mlpackage directory for iOS 16 and macOS 13 or newer; raises `LoweringFailed`, and
-    `Unsupported` on a tensor of more than five dimensions.
+    """Write an .mlpackage directory; raises `LoweringFailed`, and `Unsupported` on a tensor of more
+    than five dimensions, on weights beyond float16, and where no layer is left to compress.
     """
+    half = scheme.precision != "fp32"
+    if half:
+        check_half(model, _floats(model, scheme))
+    layers = layers_of(model, example, scheme) if scheme.precision in COMPRESSED else None
+    target = TARGETS.get(scheme.precision, OLDEST)
+    facts: dict[str, str | int] = {
+        "minimum_target": target,
+        "compute_precision": "fp16" if half else "fp32",
+    }
     with quiet(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # coremltools warns of every untested torch version
         import coremltools as ct
 
         program = _without_aliases(capture(model, example).run_decompositions({}))
-        precision = ct.precision.FLOAT16 if scheme.precision == "fp16" else ct.precision.FLOAT32
-        if scheme.precision == "fp16" and _mark_fp32(program, model):
+        precision = ct.precision.FLOAT16 if half else ct.precision.FLOAT32
+        if half and _mark_fp32(program, _floats(model, scheme)):
             precision = ct.transform.FP16ComputePrecision(op_selector=_half)
         converted = ct.convert(
             program,
@@ -54,9 +72,12 @@ def write(
             ],
             outputs=[ct.TensorType(name=name, dtype=np.float32) for name in names.outputs],
             compute_precision=precision,
-            minimum_deployment_target=ct.target.iOS16,
+            minimum_deployment_target=ct.target[target.partition(",")[0]],
             skip_model_load=True,
         )
+        if layers is not None:
+            converted, counts = compressed(converted, program, model, layers, scheme)
+            facts |= counts
         _check_ranks(converted.get_spec().mlProgram)
         with tempfile.TemporaryDirectory() as scratch:
             saved = Path(scratch) / "model.mlpackage"
@@ -64,6 +85,8 @@ def write(
             _name_items(saved)
             _anonymous(saved)
             shutil.copytree(saved, path)
+    if scheme.precision not in ("fp32", "fp16"):
+        facts["executed"] = NOT_RUN
     outputs = outputs_of(model, example)
     return Artifact(
         format="coreml",
@@ -74,16 +97,27 @@ def write(
         inputs=describe(names.inputs, example, dtype="float32"),
         outputs=describe(names.outputs, outputs, dtype="float32"),
         tools=tool_versions(FORMATS["coreml"]),
-        facts={"minimum_target": "iOS16, macOS13", "compute_precision": scheme.precision},
+        facts=facts,
     )
 
 
-def _mark_fp32(program: ExportedProgram, model: nn.Module) -> int:
-    """Mark what modules with a true `keeps_fp32` compute; returns how many operations that are.
+def _floats(model: nn.Module, scheme: Scheme) -> frozenset[str]:
+    """Paths of the modules that compute in float32 in files of half precision.
+
+    `floats` of other schemes say which weights are left alone; their products are float16, as those
+    of every other layer.
+    """
+    kept = kept_fp32(model)
+    if scheme.precision != "fp16":
+        return kept
+    return kept | {name for name, _ in model.named_modules() if kept_float(name, scheme.floats)}
+
+
+def _mark_fp32(program: ExportedProgram, kept: frozenset[str]) -> int:
+    """Mark what modules of these paths compute; returns how many operations that are.
 
     The mark takes the place of the stack trace, which coremltools carries through all its passes.
     """
-    kept = {name for name, module in model.named_modules() if getattr(module, KEEPS_FP32, False)}
     marked = 0
     for node in program.graph.nodes:
         stack = node.meta.get("nn_module_stack", {})

@@ -11,20 +11,28 @@ from edgevit_export.borders import describe, outputs_of
 from edgevit_export.capture import capture
 from edgevit_export.formats import FORMATS, tool_versions
 from edgevit_export.names import Names
+from edgevit_export.quantization.dynamic import dynamic
 from edgevit_export.quiet import quiet
 from edgevit_export.scheme import Scheme
+
+DYNAMIC = ("w8dyn", "w4")
 
 
 def write(
     model: nn.Module, example: tuple[Tensor, ...], names: Names, scheme: Scheme, path: Path
 ) -> Artifact:
-    """Write a .pte file; raises `LoweringFailed`."""
+    """Write a .pte file; raises `LoweringFailed`, and `Unsupported` where no layer is left."""
+    facts: dict[str, str | int] = {}
+    lowered = model
+    if scheme.precision in DYNAMIC:
+        lowered, counts = dynamic(model, example, scheme)
+        facts.update(counts)
     with quiet(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # executorch's own deprecations, of torch and of itself
         from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
         from executorch.exir import to_edge_transform_and_lower
 
-        program = capture(model, example)
+        program = capture(lowered, example)
         edge = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()])
         delegates = _delegates(edge.exported_program().graph_module)
         buffer = edge.to_executorch().buffer
@@ -39,7 +47,7 @@ def write(
         inputs=describe(names.inputs, example),
         outputs=describe(names.outputs, outputs),
         tools=tool_versions(FORMATS["executorch"]),
-        facts={"delegate": "xnnpack", "delegated_subgraphs": delegates},
+        facts={"delegate": "xnnpack", "delegated_subgraphs": delegates, **facts},
     )
 
 

@@ -1,11 +1,15 @@
 """LiteRT: a .tflite file with channels last at its borders, as its users' pictures come."""
 
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor, nn
 
 from edgevit_export.artifact import Artifact, content_sha256
+from edgevit_export.backends.litert_borders import with_float_borders
+from edgevit_export.backends.litert_weights import with_precision
 from edgevit_export.borders import describe, outputs_of
 from edgevit_export.errors import LoweringFailed
 from edgevit_export.formats import FORMATS, tool_versions
@@ -33,7 +37,14 @@ def write(
 
         wrapped = litert_torch.to_channel_last_io(model, args=pictures, outputs=maps)
         # Into memory first: on a full disk the converter's own writer ends the whole process.
-        content = litert_torch.convert(wrapped.eval(), last).model_content()
+        content = litert_torch.convert(
+            wrapped.eval(), last, quant_config=_static() if scheme.calibrated else None
+        ).model_content()
+        facts: Mapping[str, str | int] = {}
+        if not scheme.calibrated and scheme.precision != "fp32":
+            content, facts = with_precision(content, model, example, scheme)
+    if scheme.calibrated:
+        content = with_float_borders(content)
     path.write_bytes(content)
     return Artifact(
         format="litert",
@@ -44,4 +55,19 @@ def write(
         inputs=describe(names.inputs, example, "NHWC"),
         outputs=describe(names.outputs, outputs, "NHWC"),
         tools=tool_versions(FORMATS["litert"]),
+        facts=facts,
     )
+
+
+def _static() -> Any:
+    """Tells the converter to fold quantize and dequantize steps into integer operations; where they
+    lie is in the graph already, so that its own quantizer here only carries the mode.
+    """
+    from litert_torch.quantize.pt2e_quantizer import (
+        PT2EQuantizer,
+        get_symmetric_quantization_config,
+    )
+    from litert_torch.quantize.quant_config import QuantConfig
+
+    mode = get_symmetric_quantization_config(is_per_channel=True, is_dynamic=False)
+    return QuantConfig(pt2e_quantizer=PT2EQuantizer().set_global(mode))

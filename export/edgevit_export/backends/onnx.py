@@ -13,6 +13,8 @@ from onnx import ModelProto
 from torch import Tensor, nn
 
 from edgevit_export.artifact import Artifact, TensorSpec, content_sha256
+from edgevit_export.backends.onnx_precisions import with_precision
+from edgevit_export.backends.onnx_weights import integer_biases, transpose_weights
 from edgevit_export.capture import capture
 from edgevit_export.errors import LoweringFailed, Unsupported
 from edgevit_export.formats import FORMATS, tool_versions
@@ -48,6 +50,14 @@ def write(
     if not same:
         raise LoweringFailed("onnxsim's own check found that its simplified graph differs.")
     proto = _anonymous(simplified)
+    facts: dict[str, str | int] = {}
+    if scheme.calibrated:
+        proto = integer_biases(transpose_weights(proto))
+    elif scheme.precision != "fp32":
+        with quiet(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of onnxruntime's tools
+            proto, counts = with_precision(proto, model, example, scheme)
+        proto, facts = _anonymous(proto), {**counts}
     opset = next(o.version for o in proto.opset_import if o.domain in ("", "ai.onnx"))
     if opset != scheme.opset:
         raise LoweringFailed(
@@ -64,7 +74,7 @@ def write(
         inputs=tuple(_spec(value) for value in proto.graph.input),
         outputs=tuple(_spec(value) for value in proto.graph.output),
         tools=tool_versions(FORMATS["onnx"]),
-        facts={"opset": opset, "ir_version": proto.ir_version},
+        facts={"opset": opset, "ir_version": proto.ir_version, **facts},
     )
 
 

@@ -1,0 +1,232 @@
+"""What every precision costs and gives, network by runtime: the table of docs/quantization.md.
+
+    python benchmarks/quantization.py
+    python benchmarks/quantization.py vit-micro --precisions w8a8,w8dyn
+
+Networks are those with weights of ours. Each is deployed in fp32 and in every other precision, a
+process a network; its files are scored on held-out drawn scenes beside fp32 torch, and timed beside
+the fp32 file of the same runtime, in turns, in one process. Finished rows lie in
+docs/quantization.json with the commit they were made at.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from benchmarks.page import BUSY, markdown_table, write_part
+from benchmarks.rounds import ROOT, changed, commit, time_files
+from edgevit.bundle import Bundle
+from edgevit.deployment import deploy
+from edgevit.errors import EdgevitError
+from edgevit.evaluation.gates import judge
+from edgevit.knowledge import why_absent
+from edgevit.manifest import FileEntry
+from edgevit.models.zoo import MODELS
+from edgevit.ports import to_file
+from edgevit.spec import DeploySpec
+from edgevit.weights import demo_weights
+from edgevit_export.errors import ExportError
+from edgevit_export.formats import FORMATS
+from edgevit_export.scheme import PRECISIONS
+from edgevit_runtimes.device import machine_facts
+from edgevit_runtimes.timing import ratio_interval
+
+NAMES = tuple(name for name in MODELS if demo_weights(name) is not None)
+WORDS = tuple(name for name in PRECISIONS if name != "fp32")
+FAILURES = (EdgevitError, ExportError)
+RECORDS = ROOT / "docs" / "quantization.json"
+PAGE = ROOT / "docs" / "quantization.md"
+ROUNDS, WARMUP = 60, 5
+COLUMNS = (
+    *("network", "runtime", "precision", "metric", "score", "fp32", "gate", "SQNR"),
+    *("size to fp32", "speed to fp32"),
+)
+
+
+def one(name: str, words: Sequence[str], place: Path, samples: int) -> dict[str, Any]:
+    """A network's cells, `precision/format` -> what was found."""
+    fp32 = deploy(_spec(name, "fp32", tuple(FORMATS), place / "fp32", samples))
+    cells = {}
+    for word in words:
+        formats = tuple(f for f, entry in FORMATS.items() if word in entry.precisions)
+        for format_ in formats:
+            key = f"{word}/{format_}"
+            try:
+                spec = _spec(name, word, (format_,), place / word / format_, samples)
+                cells[key] = _cell(deploy(spec), fp32, format_)
+            except FAILURES as error:
+                cells[key] = {"failed": str(error)}
+    return cells
+
+
+def _spec(name: str, word: str, formats: tuple[str, ...], place: Path, samples: int) -> DeploySpec:
+    return DeploySpec(
+        name,
+        place,
+        runtimes=formats,
+        precision=word,
+        eval_samples=samples,
+        accept_accuracy=True,  # the table says which miss their gate
+        force=True,
+    )
+
+
+def _cell(bundle: Bundle, fp32: Bundle, format_: str) -> dict[str, Any]:
+    file, base = bundle.entry(format_), fp32.entry(format_)
+    found: dict[str, Any] = {
+        "size": file.size,
+        "fp32_size": base.size,
+        "sqnr": file.verification.sqnr,
+        "status": file.verification.status,
+        "reason": file.verification.reason,
+        "facts": dict(file.facts),
+        "accuracy": [asdict(entry) for entry in file.accuracy],
+        "passed": [judge(file.precision, entry).passed for entry in file.accuracy],
+    }
+    if file.verification.status == "executed":
+        samples = time_files(
+            {"fp32": _timed(fp32, base), "quantized": _timed(bundle, file)}, ROUNDS, WARMUP
+        )
+        found["seconds"] = {who: [round(s, 7) for s in held] for who, held in samples.items()}
+    return found
+
+
+def _timed(bundle: Bundle, file: FileEntry) -> tuple[Path, Any]:
+    return bundle.checked(file), to_file(bundle.golden("input"), file.inputs[0])
+
+
+def lines(rows: Mapping[str, Any]) -> Iterator[list[str]]:
+    """The table's rows: every network, runtime and precision, those that are absent with the reason
+    once, below the table.
+    """
+    for name in (name for name in NAMES if name in rows):
+        for format_, entry in FORMATS.items():
+            for word in (w for w in WORDS if w in entry.precisions):
+                found = rows[name]["cells"].get(f"{word}/{format_}")
+                if found is not None:
+                    yield [name, format_, word, *_texts(found)]
+
+
+def _texts(found: Mapping[str, Any]) -> list[str]:
+    if "failed" in found:
+        return [f"failed: {found['failed'].replace('|', '/')}", *["-"] * 6]
+    size = f"{found['size'] / found['fp32_size']:.2f}"
+    if found["status"] != "executed":
+        return [f"not run: {found['reason']}", "-", "-", "-", "-", size, "-"]
+    score = found["accuracy"][0] if found["accuracy"] else None
+    middle, low, high = ratio_interval(found["seconds"]["fp32"], found["seconds"]["quantized"])
+    slower = " **slower**" if high < 1 else ""
+    return [
+        score["metric"] if score else "-",
+        f"{score['value']:.4f}" if score else "-",
+        f"{score['reference']:.4f}" if score and score["reference"] is not None else "-",
+        ("kept" if found["passed"][0] else "**missed**") if score else "-",
+        f"{found['sqnr']:.1f} dB",
+        size,
+        f"{middle:.2f} ({low:.2f} to {high:.2f}){slower}",
+    ]
+
+
+def absent() -> list[str]:
+    """Why some cells do not exist, a line each."""
+    return [
+        f"- {format_} {word}: {why_absent(entry, word)}"
+        for format_, entry in FORMATS.items()
+        for word in WORDS
+        if word not in entry.precisions
+    ]
+
+
+def page(rows: Mapping[str, Any]) -> str:
+    """The measured part of docs/quantization.md."""
+    made = {(row["commit"], row["machine"], row["load"]) for row in rows.values()}
+    said = [
+        f"- commit {at}, {machine}, load before {load:.2f}"
+        + (" (busy: speeds are doubtful)" if load >= BUSY else "")
+        for at, machine, load in sorted(made)
+    ]
+    return "\n\n".join(
+        [
+            "\n".join(said),
+            markdown_table(COLUMNS, list(lines(rows))),
+            "Cells that do not exist:",
+            "\n".join(absent()),
+        ]
+    )
+
+
+def _in_a_process(name: str, words: Sequence[str], work: Path, samples: int) -> dict[str, Any]:
+    """`one` in a process of its own: exporters keep gigabytes."""
+    place = work / name
+    paths = [str(ROOT), *(str(ROOT / source) for source in ("export", "runtimes"))]
+    command = [sys.executable, "-m", "benchmarks.quantization", "--one", name]
+    done = subprocess.run(
+        [
+            *command,
+            "--work",
+            str(place),
+            "--precisions",
+            ",".join(words),
+            "--samples",
+            str(samples),
+        ],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+        cwd=ROOT,
+    )
+    shutil.rmtree(place, ignore_errors=True)
+    if done.returncode:
+        raise SystemExit(f"{name}: the process ended with {done.returncode}.")
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Read the command line, measure, write records and page."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", help=f"of {', '.join(NAMES)}; else all")
+    parser.add_argument("--precisions", default=",".join(WORDS), help="comma-separated")
+    parser.add_argument("--samples", type=int, default=200, help="held-out scenes a file")
+    parser.add_argument("--missing", action="store_true", help="keep cells that are there")
+    parser.add_argument("--records", type=Path, default=RECORDS, help="rows are kept here")
+    parser.add_argument("--markdown", type=Path, default=PAGE, help="the page's part is put here")
+    parser.add_argument("--work", type=Path, default=ROOT / "runs" / "quantization")
+    parser.add_argument("--one", metavar="NAME", help=argparse.SUPPRESS)
+    asked = parser.parse_args(arguments)
+    words = [word for word in asked.precisions.split(",") if word]
+    if asked.one:
+        print(json.dumps(one(asked.one, words, asked.work, asked.samples)))
+        return
+    rows = json.loads(asked.records.read_text("utf-8")) if asked.records.is_file() else {}
+    at = f"{commit()}{' and changes' if changed() else ''}"
+    facts = machine_facts()
+    flags = ", ".join(facts["cpu_flags"] or ("unknown",))
+    machine = f"{facts['cpu']} (x86: {flags}), one thread, {facts['os']}"
+    for name in asked.names or NAMES:
+        kept = rows.get(name, {}).get("cells", {})
+        left = [
+            w for w in words if not (asked.missing and any(k.startswith(f"{w}/") for k in kept))
+        ]
+        if not left:
+            continue
+        load = os.getloadavg()[0]
+        cells = _in_a_process(name, left, asked.work, asked.samples)
+        rows[name] = {"commit": at, "machine": machine, "load": load, "cells": {**kept, **cells}}
+        partial = asked.records.with_suffix(".partial")
+        partial.write_text(json.dumps(rows, indent=1, sort_keys=True) + "\n", "utf-8")
+        partial.replace(asked.records)
+        write_part(asked.markdown, "measured", page(rows))
+        print(f"{name}: {len(cells)} cells", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""How accurate a bundle's files are: data sets, metrics, agreement with fp32, and the gates."""

@@ -1,0 +1,237 @@
+"""eval: every file of a bundle and its fp32 network on one data set, into the manifest."""
+
+import contextlib
+import os
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgevit.bundle import MANIFEST, Bundle, open_bundle
+from edgevit.errors import CheckFailed, EnvironmentFailed
+from edgevit.evaluation.gates import Verdict, judge, require
+from edgevit.evaluation.measuring import BATCH, Measured, Note, Progress, measure
+from edgevit.evaluation.reference import reference_network
+from edgevit.evaluation.resume import Resume, key_of, state_path
+from edgevit.evaluation.samples import DataSet
+from edgevit.evaluation.subject import Run, Subject, network_run, session_run
+from edgevit.manifest import FileEntry, dump, with_accuracy
+from edgevit.sealing import check_writable, uninterrupted, whole_file
+from edgevit_runtimes.engines import open_session
+from edgevit_runtimes.errors import DeviceFailed, MissingRuntime
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """How accurate a bundle's files are on one data set."""
+
+    bundle: Path
+    data: str
+    labeled: bool
+    samples: int
+    metric: str
+    reference: float | None  # the fp32 network's own score, with labels
+    unreferenced: str  # why nothing was compared with the fp32 network, a sentence; or ""
+    files: Mapping[str, Measured]  # by path
+    verdicts: Mapping[str, Verdict]  # by path; none where there is no fp32 network to judge by
+    skipped: Mapping[str, str]  # files that cannot run here, and why
+    note: str  # how the data's labels were read
+
+    def to_json(self) -> dict[str, object]:
+        """Plain data, a row a file."""
+        rows = []
+        for path, found in self.files.items():
+            verdict = self.verdicts.get(path)
+            rows.append(
+                {
+                    "path": path,
+                    "value": found.accuracy.value,
+                    "worst": found.worst,
+                    "share": None if verdict is None else verdict.share,
+                    "bound": None if verdict is None else verdict.bound,
+                    "passed": None if verdict is None else verdict.passed,
+                }
+            )
+        return {
+            "bundle": str(self.bundle),
+            "data": self.data,
+            "labeled": self.labeled,
+            "samples": self.samples,
+            "metric": self.metric,
+            "reference": self.reference,
+            "unreferenced": self.unreferenced,
+            "files": rows,
+            "skipped": dict(self.skipped),
+            "note": self.note,
+        }
+
+    def require(self) -> None:
+        """Raise `CheckFailed` where a file misses its gate."""
+        for path, verdict in self.verdicts.items():
+            require(verdict, path)
+
+
+def evaluate_bundle(
+    bundle: Bundle,
+    data: DataSet,
+    *,
+    weights: Path | None = None,
+    max_samples: int | None = None,
+    formats: Sequence[str] = (),
+    batch: int = BATCH,
+    threads: int = 1,
+    progress: Progress = lambda *_: None,
+    note: Note = lambda _: None,
+    resume: bool = True,
+) -> Evaluation:
+    """Score every file of a bundle that runs here, and the fp32 network where its weights are here.
+
+    data: `open_data(...)`, of which the first `max_samples` are taken. weights: the checkpoint that
+    the bundle was made from. batch: inputs that torch runs at once. With `resume`, an evaluation
+    that is stopped keeps what it counted beside the bundle, and the same call goes on from there.
+    The bundle is not changed: `record` does that.
+    Raises `UsageError`, `PictureError`, `CheckFailed` (a hash, an output that means nothing), and
+    the runtimes' errors where no file runs here.
+    """
+    manifest = bundle.manifest
+    subject = Subject.of(manifest)
+    chosen = data.first(max_samples)
+    files = bundle.entries(formats)
+    network, why = reference_network(manifest, weights)
+    reference = None if network is None else network_run(network)
+    kept = _resume(bundle, chosen, files, batch, network is not None) if resume else None
+    with contextlib.ExitStack() as stack:
+        runs, skipped = _open(bundle, files, bool(formats), threads, stack)
+        found = measure(
+            subject,
+            chosen,
+            runs,
+            reference,
+            batch=batch,
+            progress=progress,
+            note=note,
+            resume=kept,
+            calibrated=frozenset(manifest.calibration.sha256 if manifest.calibration else ()),
+        )
+    if kept is not None:
+        kept.remove()
+    precisions = {file.path: file.precision for file in files}
+    verdicts = {
+        path: judge(precisions[path], one.accuracy)
+        for path, one in found.items()
+        if reference is not None
+    }
+    first = next(iter(found.values())).accuracy
+    return Evaluation(
+        bundle=bundle.path,
+        data=chosen.name,
+        labeled=chosen.labeled,
+        samples=first.samples,
+        metric=first.metric,
+        reference=first.reference,
+        unreferenced=why,
+        files=found,
+        verdicts=verdicts,
+        skipped=skipped,
+        note=chosen.note,
+    )
+
+
+def record(bundle: Bundle, evaluation: Evaluation) -> Bundle:
+    """Write an evaluation into the bundle's manifest, whole or not at all; returns the bundle anew.
+
+    Raises `CheckFailed` where the manifest was changed since the bundle was opened, in any way but
+    by another evaluation of the same files, and `EnvironmentFailed` where it cannot be written.
+    """
+    check_recordable(bundle)
+    now = open_bundle(bundle.path)
+    if _hashes(now.manifest.files) != _hashes(bundle.manifest.files):
+        raise CheckFailed(
+            f"{bundle.path} was exported anew meanwhile; these scores are not its own.",
+            next=f"edgevit eval {shlex.quote(str(bundle.path))}",
+        )
+    measured = {path: found.accuracy for path, found in evaluation.files.items()}
+    manifest = with_accuracy(now.manifest, measured)
+    # Ctrl-C in between would leave a file that does not belong to the bundle.
+    with uninterrupted(), whole_file(bundle.path / MANIFEST) as partial:
+        partial.write_text(dump(manifest), encoding="utf-8")
+    return open_bundle(bundle.path)
+
+
+def check_recordable(bundle: Bundle) -> None:
+    """Raise `EnvironmentFailed` where the manifest cannot be written, before the work."""
+    writable = bundle.path.stat().st_mode & 0o222 and os.access(bundle.path, os.W_OK | os.X_OK)
+    if not writable:
+        raise EnvironmentFailed(
+            f"{bundle.path} is read-only, and scores are written into its manifest.",
+            next="copy the bundle to a place that can be written to",
+        )
+
+
+def _hashes(files: Sequence[FileEntry]) -> list[tuple[str, str]]:
+    return [(file.path, file.sha256) for file in files]
+
+
+def _resume(
+    bundle: Bundle, data: DataSet, files: Sequence[FileEntry], batch: int, compared: bool
+) -> Resume:
+    manifest = bundle.manifest
+    key = key_of(
+        manifest.model,
+        manifest.weights.sha256,
+        manifest.labels,
+        manifest.preprocessing,
+        manifest.calibration,
+        _hashes(files),
+        (data.identity, data.metric, len(data)),
+        (batch, compared),
+    )
+    path = state_path(bundle.path, key)
+    check_writable(path.parent)
+    return Resume(path, key)
+
+
+def _open(
+    bundle: Bundle,
+    files: Sequence[FileEntry],
+    asked: bool,
+    threads: int,
+    stack: contextlib.ExitStack,
+) -> tuple[dict[str, Run], dict[str, str]]:
+    """A run of each file whose runtime this machine has, its hash checked; and why others have
+    none.
+
+    Raises the runtime's error where the file was asked for, or is the last that is left.
+    """
+    runs: dict[str, Run] = {}
+    skipped: dict[str, str] = {}
+    for index, file in enumerate(files):
+        path = bundle.checked(file)
+        try:
+            session = stack.enter_context(open_session(path, threads=threads))
+        except (DeviceFailed, MissingRuntime) as error:
+            if asked or (not runs and index == len(files) - 1):
+                raise
+            skipped[file.path] = error.message.rstrip(".")
+            continue
+        runs[file.path] = session_run(session, file.inputs, file.outputs, file.path)
+    return runs, skipped
+
+
+def evaluation_rows(evaluation: Evaluation) -> list[list[str]]:
+    """A row a file: path, score, fp32's score, what is kept of it, what must be, whether it is."""
+    rows = []
+    for path, found in evaluation.files.items():
+        verdict = evaluation.verdicts.get(path)
+        reference = found.accuracy.reference
+        share, bound, passed = "-", "-", "-"
+        if verdict is not None:
+            share = "-" if verdict.share is None else f"{verdict.share:.2%}"
+            bound = "no gate" if verdict.bound is None else f"{verdict.bound:.0%}"
+            passed = "yes" if verdict.passed else "NO"
+        shown = "-" if reference is None else f"{reference:.4f}"
+        rows.append([path, f"{found.accuracy.value:.4f}", shown, share, bound, passed])
+    rows += [
+        [path, f"not run: {why}", "-", "-", "-", "-"] for path, why in evaluation.skipped.items()
+    ]
+    return rows

@@ -1,0 +1,65 @@
+"""Recipes per architecture: which layers stay float in int8 files, and why.
+
+Residual additions, norms, softmax, GELU and products of attention stay float in every recipe: the
+export workshop makes integers of linear and convolution layers alone. What is listed here is more.
+Patterns are module paths after all rewrites, as `fnmatch` reads them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from edgevit_export.scheme import Observer
+
+
+@dataclass(frozen=True, slots=True)
+class Float:
+    """Layers that stay float."""
+
+    pattern: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How one architecture becomes int8."""
+
+    observer: Observer  # of inputs that are calibrated
+    floats: tuple[Float, ...] = ()
+
+    @property
+    def patterns(self) -> tuple[str, ...]:
+        """The module paths that stay float."""
+        return tuple(entry.pattern for entry in self.floats)
+
+
+# What lies beyond the calibration's pixels is clipped for the whole network, unless the layer that
+# reads them is float: 1/f inputs cost a seeded vit-tiny-16 11 dB there (18.1 and 29.4), for 3 % of
+# the products.
+PATCHES = Float("*patch_embed*", "reads pixels: what calibration did not show is not clipped")
+RECIPES: Mapping[str, Recipe] = MappingProxyType(
+    {
+        "topformer": Recipe("mse"),
+        "vit": Recipe("mse", (PATCHES,)),
+        "vitpose": Recipe("mse", (PATCHES,)),
+        "t2t_vit": Recipe("mse"),
+        "mvitv2": Recipe(
+            "mse",
+            (
+                PATCHES,
+                Float("*.pool_*", "depthwise, 1 dB of a seeded mvitv2-s-video for few products"),
+            ),
+        ),
+        "vit_adapter": Recipe(
+            "mse",
+            (
+                PATCHES,
+                Float(
+                    "*.sampling_offsets*",
+                    "an eighth of a step of an int8 offset is a whole pixel in a map of 64",
+                ),
+                Float("*.attention_weights*", "a softmax over few points follows"),
+            ),
+        ),
+    }
+)

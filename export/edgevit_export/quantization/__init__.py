@@ -1,0 +1,3 @@
+"""Where a network's numbers become integers: one graph of quantize and dequantize steps that every
+exporter reads.
+"""

@@ -1,0 +1,272 @@
+"""Every precision of every format: what the file computes, its size, its bytes, what is in it."""
+
+import os
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from edgevit_export.errors import BadCalibration, Unsupported
+from edgevit_export.formats import FORMATS, reader
+from edgevit_export.lower import lower
+from edgevit_export.names import Names
+from edgevit_export.scheme import PRECISIONS, Scheme
+from edgevit_runtimes.engines import open_session
+from edgevit_runtimes.errors import DeviceFailed
+
+SHAPE = (1, 3, 16, 16)
+NAMES = Names(("image",), ("map", "scores"))
+
+# Decibels over the worst of two outputs and three inputs; measured on x86-64: 5 dB more and better.
+BOUNDS = {"fp16": 55, "w8a8": 22, "mixed": 22, "w8dyn": 28, "w8": 32, "w4": 10, "p6": 20, "p4": 10}
+# Of the float file, which has 110 kB of weights.
+RATIOS = {
+    "fp16": 0.65, "w8a8": 0.55, "mixed": 0.55, "w8dyn": 0.5, "w8": 0.45, "w4": 0.4, "p6": 0.4,
+    "p4": 0.3,
+}  # fmt: skip
+CELLS = [(name, p) for name in FORMATS for p in FORMATS[name].precisions if p != "fp32"]
+# What the reader must find: the operations of each cell's technique.
+OPERATIONS = {
+    ("onnx", "fp16"): {"Cast": 6},
+    ("onnx", "w8a8"): {"QuantizeLinear": 6},
+    ("onnx", "mixed"): {"QuantizeLinear": 6},
+    ("onnx", "w8dyn"): {"MatMulInteger": 3, "Cast": 3},
+    ("onnx", "w8"): {"Cast": 6, "Mul": 6},
+    ("onnx", "w4"): {"com.microsoft::MatMulNBits": 3, "Cast": 3},
+    ("executorch", "w8a8"): {"XNNFullyConnected": 3},
+    ("executorch", "mixed"): {"XNNFullyConnected": 3},
+    ("executorch", "w8dyn"): {"XNNFullyConnected": 3, "XNNConvert": 3},
+    ("executorch", "w4"): {"XNNFullyConnected": 3, "XNNConvert": 3},
+    ("litert", "fp16"): {"DEQUANTIZE": 6},
+    ("litert", "w8a8"): {"QUANTIZE": 1, "DEQUANTIZE": 1},
+    ("litert", "mixed"): {"QUANTIZE": 1, "DEQUANTIZE": 1},
+    ("litert", "w8dyn"): {"DEQUANTIZE": 3, "FULLY_CONNECTED": 3},
+    ("litert", "w8"): {"DEQUANTIZE": 6},
+    ("litert", "w4"): {"DEQUANTIZE": 3, "FULLY_CONNECTED": 3},
+    ("coreml", "fp16"): {"cast": 1},
+    ("coreml", "w8a8"): {"constexpr_affine_dequantize": 6, "quantize": 6},
+    ("coreml", "mixed"): {"constexpr_affine_dequantize": 6, "quantize": 6},
+    ("coreml", "w8"): {"constexpr_affine_dequantize": 6},
+    ("coreml", "w4"): {"constexpr_blockwise_shift_scale": 6},
+    ("coreml", "p6"): {"constexpr_lut_to_dense": 6},
+    ("coreml", "p4"): {"constexpr_lut_to_dense": 6},
+}
+HALF_LIMIT = 70000.0
+
+
+EACH = pytest.mark.parametrize(("format_", "precision"), CELLS, ids=[" ".join(c) for c in CELLS])
+
+
+class Small(nn.Module):
+    """Three convolutions, a block of two linear layers behind a norm, and a head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 64, 4, stride=4)
+        self.mix = nn.Conv2d(64, 64, 1)
+        self.depthwise = nn.Conv2d(64, 64, 3, padding=1, groups=64)
+        self.norm = nn.LayerNorm(64)
+        self.wide = nn.Linear(64, 160)
+        self.narrow = nn.Linear(160, 64)
+        self.head = nn.Linear(64, 7)
+        nn.init.normal_(self.norm.weight, 1, 0.2)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        x = F.relu(self.stem(x))
+        x = x + self.depthwise(self.mix(x))
+        tokens = x.flatten(2).transpose(1, 2)
+        tokens = tokens + self.narrow(F.gelu(self.wide(self.norm(tokens))))
+        return x, self.head(tokens)
+
+
+def network() -> Small:
+    torch.manual_seed(0)
+    return Small().eval()
+
+
+def pictures(count: int, seed: int) -> list[tuple[Tensor]]:
+    """Noise with a spectrum of 1/f, as natural pictures have it."""
+    draws = np.random.default_rng(seed)
+    frequency = np.hypot(np.fft.fftfreq(16)[:, None], np.fft.fftfreq(16)[None])
+    frequency[0, 0] = 1 / 16
+    found = []
+    for _ in range(count):
+        x = np.fft.ifft2(np.fft.fft2(draws.standard_normal(SHAPE)) / frequency).real
+        x = (x - x.mean((-1, -2), keepdims=True)) / x.std((-1, -2), keepdims=True)
+        found.append((torch.from_numpy(x.astype(np.float32)),))
+    return found
+
+
+def write(folder, format_, scheme, model=None, samples=None):
+    entry = FORMATS[format_]
+    return lower(
+        model or network(),
+        (torch.zeros(SHAPE),),
+        format_,
+        scheme,
+        folder / f"model-{scheme.precision}{entry.suffix}",
+        NAMES,
+        pictures(8, 1) if samples is None else samples,
+    )
+
+
+def sqnr(want, got) -> float:
+    want, got = np.asarray(want, np.float64), np.asarray(got, np.float64)
+    return float(10 * np.log10((want**2).sum() / ((want - got) ** 2).sum()))
+
+
+def worst(artifact, model) -> float:
+    """The lowest SQNR of its outputs on three pictures, reopened from the disk."""
+    found = []
+    with open_session(artifact.path) as session:
+        for (x,) in pictures(3, 2):
+            with torch.no_grad():
+                wanted = model(x)
+            picture = x.numpy()
+            if artifact.inputs[0].layout == "NHWC":
+                picture = np.ascontiguousarray(picture.transpose(0, 2, 3, 1))
+            for got, want, spec in zip(session.run(picture), wanted, artifact.outputs, strict=True):
+                value = got.transpose(0, 3, 1, 2) if spec.layout == "NHWC" else got
+                assert np.isfinite(value).all()
+                found.append(sqnr(want, value))
+    return min(found)
+
+
+def content(path: Path) -> dict[str, bytes]:
+    members = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+    return {member.relative_to(path).as_posix(): member.read_bytes() for member in members}
+
+
+@pytest.fixture(scope="module")
+def floats(tmp_path_factory):
+    """A function that writes the float file of a format, once."""
+    folder = tmp_path_factory.mktemp("floats")
+    return cache(lambda format_: write(folder, format_, Scheme("fp32")))
+
+
+@EACH
+def test_a_cell_computes_is_small_and_has_the_same_bytes_twice(
+    format_, precision, floats, tmp_path
+):
+    artifact = write(tmp_path, format_, Scheme(precision))
+    assert artifact.precision == precision
+    assert artifact.size < RATIOS[precision] * floats(format_).size + 25_000
+    ops = reader(FORMATS[format_]).read(artifact.path).ops
+    for name, count in OPERATIONS[format_, precision].items():
+        assert ops.get(name, 0) >= count, (name, ops)
+    if (format_, precision) != ("coreml", "fp16"):
+        quantized, left = (artifact.facts[f"{word}_layers"] for word in ("quantized", "float"))
+        only_linear = format_ == "executorch" and precision in ("w8dyn", "w4")
+        assert (quantized, left) == ((3, 3) if only_linear else (6, 0))
+    try:
+        assert worst(artifact, network()) > BOUNDS[precision]
+    except DeviceFailed:
+        assert format_ == "coreml"
+        assert precision == "fp16" or "written only" in str(artifact.facts["executed"])
+    before = content(artifact.path)
+    again = tmp_path / "again"
+    again.mkdir()
+    assert content(write(again, format_, Scheme(precision)).path) == before
+
+
+# The module has the same name there: LiteRT names tensors after it.
+CELL_BYTES = """
+import importlib.util, sys
+from pathlib import Path
+spec = importlib.util.spec_from_file_location(sys.argv[3], sys.argv[1])
+module = importlib.util.module_from_spec(spec)
+sys.modules[sys.argv[3]] = module
+spec.loader.exec_module(module)
+for name, precisions in module.ELSEWHERE.items():
+    for precision in precisions:
+        module.write(Path(sys.argv[2]), name, module.Scheme(precision))
+"""
+ELSEWHERE = {"onnx": ("w8a8", "w8dyn", "w4"), "litert": ("w4",), "executorch": ("w4",)}
+
+
+def test_another_process_with_other_hashes_gives_the_same_bytes_without_chatter(tmp_path):
+    here = tmp_path / "here"
+    here.mkdir()
+    done = subprocess.run(
+        [sys.executable, "-c", CELL_BYTES, __file__, str(tmp_path), __name__],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONHASHSEED": "4321"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert (done.stdout, done.stderr) == ("", "")
+    for name, precisions in ELSEWHERE.items():
+        for precision in precisions:
+            written = write(here, name, Scheme(precision))
+            assert content(written.path) == content(tmp_path / written.path.name), written.path
+
+
+PATTERNS = ("stem", "w*")
+
+
+@EACH
+def test_floats_stay_float(format_, precision, tmp_path):
+    if (format_, precision) == ("coreml", "fp16"):
+        pytest.skip("floats of Core ML's fp16 are products, not weights")
+    artifact = write(tmp_path, format_, Scheme(precision, floats=PATTERNS))
+    only_linear = format_ == "executorch" and precision in ("w8dyn", "w4")
+    expected = (2, 4) if only_linear else (4, 2)
+    facts = artifact.facts
+    assert (facts["quantized_layers"], facts["float_layers"]) == expected
+
+
+@EACH
+def test_where_no_layer_is_left_nothing_is_written(format_, precision, tmp_path):
+    if (format_, precision) == ("coreml", "fp16"):
+        pytest.skip("a network whose products are all float32 is a file of fp32")
+    with pytest.raises(Unsupported, match="No layer of the network is left"):
+        write(tmp_path, format_, Scheme(precision, floats=("*",)))
+    assert list(tmp_path.iterdir()) == []
+
+
+@EACH
+def test_weights_that_are_not_numbers_are_refused(format_, precision, tmp_path):
+    model = network()
+    with torch.no_grad():
+        model.wide.weight[0, 0] = torch.nan
+    with pytest.raises(BadCalibration, match=r"The weight wide\.weight holds values that are not"):
+        write(tmp_path, format_, Scheme(precision), model)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "cell", [c for c in CELLS if c[1] == "fp16" or c[0] == "coreml"], ids=" ".join
+)
+def test_weights_beyond_float16_are_refused(cell, tmp_path):
+    format_, precision = cell
+    if PRECISIONS[precision].activations == "static":
+        pytest.skip("integers hold them")
+    model = network()
+    with torch.no_grad():
+        model.wide.weight[0, 0] = HALF_LIMIT
+    with pytest.raises(Unsupported, match=r"wide\.weight holds 70000, and 16-bit floats end"):
+        write(tmp_path, format_, Scheme(precision), model)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_onnxruntime_multiplies_integers(tmp_path):
+    import onnx
+    import onnxruntime
+
+    artifact = write(tmp_path, "onnx", Scheme("w8a8"))
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
+    options.log_severity_level = 3
+    onnxruntime.InferenceSession(artifact.path, options, providers=["CPUExecutionProvider"])
+    kinds = [node.op_type for node in onnx.load(options.optimized_model_filepath).graph.node]
+    assert not {"Conv", "Gemm", "MatMul", "FusedConv"} & set(kinds), kinds
+    integer = ("QGemm", "MatMulIntegerToFloat", "QLinearMatMul")
+    assert sum(kind in integer for kind in kinds) == 3
+    assert sum(kind == "QLinearConv" for kind in kinds) == 3

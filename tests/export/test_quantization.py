@@ -1,0 +1,201 @@
+"""quantize and the tools around it: what they refuse, odd networks, and what files of those do."""
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from edgevit_export.errors import BadCalibration, Unsupported
+from edgevit_export.formats import FORMATS
+from edgevit_export.lower import lower
+from edgevit_export.names import Names
+from edgevit_export.quiet import quiet
+from edgevit_export.scheme import Scheme
+from edgevit_runtimes.engines import open_session
+
+with quiet():  # torchao tells of every CUDA library it does not find
+    from edgevit_export.quantization.graph import layer_counts, quantize
+    from edgevit_export.quantization.layers import (
+        Layers,
+        fingerprint,
+        fingerprints,
+        kept_fp32,
+        layers_of,
+    )
+    from edgevit_export.quantization.styles import STYLES
+
+SHAPE = (1, 8, 12, 12)
+X = (torch.zeros(SHAPE),)
+W8A8 = Scheme("w8a8")
+RUN = ("onnx", "executorch", "litert")
+
+
+def samples(count=4, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return [(torch.randn(SHAPE, generator=generator),) for _ in range(count)]
+
+
+def made(kind):
+    torch.manual_seed(0)
+    return kind().eval()
+
+
+class Depthwise(nn.Sequential):
+    def __init__(self):
+        super().__init__(nn.Conv2d(8, 8, 3, padding=1, groups=8), nn.ReLU6(), nn.Conv2d(8, 4, 1))
+
+
+class Deconvolution(nn.Sequential):
+    def __init__(self):
+        super().__init__(nn.ConvTranspose2d(8, 6, 4, stride=2, padding=1), nn.ReLU())
+
+
+class Grouped(nn.Sequential):
+    """Its transposed convolution stays float."""
+
+    def __init__(self):
+        super().__init__(
+            nn.Conv2d(8, 8, 1), nn.ConvTranspose2d(8, 6, 4, stride=2, padding=1, groups=2)
+        )
+
+
+class Padded(nn.Sequential):
+    def __init__(self):
+        super().__init__(nn.Conv2d(8, 8, 3, padding=1, padding_mode="circular"))
+
+
+class Twice(nn.Module):
+    """One layer at two places, and two layers of one weight."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(12, 12)
+        self.other = nn.Linear(12, 12)
+        self.other.weight = self.layer.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.other(torch.relu(self.layer(self.layer(x).tanh())))
+
+
+class FloatEnd(nn.Module):
+    """A float output behind an integer layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Conv2d(8, 4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x).softmax(1) * 2
+
+
+class NoLayers(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.softmax(1)
+
+
+class Overflows(nn.Sequential):
+    """Finite weights, values that are not."""
+
+    def __init__(self):
+        super().__init__(nn.Conv2d(8, 4, 1), nn.Conv2d(4, 4, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x * 1e38)
+
+
+ODD = (Depthwise, Deconvolution, Grouped, Padded, Twice, FloatEnd)
+
+
+@pytest.mark.parametrize("format_", RUN)
+@pytest.mark.parametrize("kind", ODD, ids=lambda kind: kind.__name__)
+def test_odd_networks_compute_the_same(kind, format_, tmp_path):
+    model = made(kind)
+    path = tmp_path / f"m{FORMATS[format_].suffix}"
+    lower(model, X, format_, W8A8, path, Names(("x",), ("y",)), samples(8))
+    (x,) = samples(1, 9)[0]
+    with torch.no_grad():
+        want = model(x).numpy()
+    picture = x.numpy()
+    if format_ == "litert":
+        picture = np.ascontiguousarray(picture.transpose(0, 2, 3, 1))
+    with open_session(path) as session:
+        assert session.outputs[0].dtype == session.inputs[0].dtype == "float32"
+        (got,) = session.run(picture)
+    if format_ == "litert":
+        got = got.transpose(0, 3, 1, 2)
+    error = ((got - want) ** 2).mean() / (want**2).mean()
+    assert error < 10**-2.5
+
+
+def test_it_counts_layers_once():
+    style = STYLES["onnx"]
+    graph = quantize(made(Twice), X, W8A8, style, samples())
+    assert layer_counts(graph) == {"quantized_layers": 2, "float_layers": 0}
+    graph = quantize(made(Depthwise), X, Scheme("w8a8", floats=("0",)), style, samples())
+    assert layer_counts(graph) == {"quantized_layers": 1, "float_layers": 1}
+
+
+CONSTANT = [(torch.full(SHAPE, 0.25),)] * 2
+BAD = {
+    "none": ([], "There are no calibration samples"),
+    "nan": ([(torch.full(SHAPE, torch.nan),)], "sample holds values that are not finite"),
+    "infinite": ([(torch.full(SHAPE, torch.inf),)], "sample holds values that are not finite"),
+    "shape": ([(torch.zeros(1, 8, 4, 4),)], "sample has shapes"),
+}
+
+
+@pytest.mark.parametrize("observer", ["mse", "percentile", "minmax"])
+@pytest.mark.parametrize("case", BAD)
+def test_samples_that_tell_no_ranges_are_refused(case, observer):
+    given, message = BAD[case]
+    with pytest.raises(BadCalibration, match=message):
+        quantize(made(Depthwise), X, Scheme("w8a8", observer=observer), STYLES["onnx"], given)
+
+
+@pytest.mark.parametrize("observer", ["mse", "percentile", "minmax"])
+def test_values_that_overflow_are_refused(observer):
+    scheme = Scheme("w8a8", observer=observer)
+    with pytest.raises(BadCalibration, match=r"not finite") as caught:
+        quantize(made(Overflows), X, scheme, STYLES["onnx"], samples())
+    assert "\n" not in caught.value.message
+
+
+@pytest.mark.parametrize("observer", ["mse", "percentile", "minmax"])
+def test_constant_samples_are_numbers_too(observer):
+    model = made(Depthwise)
+    graph = quantize(model, X, Scheme("w8a8", observer=observer), STYLES["onnx"], CONSTANT)
+    with torch.no_grad():
+        got, want = graph(*CONSTANT[0]), model(*CONSTANT[0])
+    assert torch.isfinite(got).all()
+    assert (got - want).abs().max() < 0.05 * want.abs().max()
+
+
+@pytest.mark.parametrize(("kind", "floats"), [(NoLayers, ()), (Depthwise, ("*",))])
+def test_nothing_to_quantize_is_refused(kind, floats):
+    with pytest.raises(Unsupported, match="No layer of the network is left"):
+        quantize(made(kind), X, Scheme("w8a8", floats=floats), STYLES["onnx"], samples())
+    with pytest.raises(Unsupported, match="No layer of the network is left"):
+        layers_of(made(kind), X, Scheme("w8", floats=floats))
+
+
+def test_a_weight_is_known_by_its_numbers_in_any_order():
+    values = np.random.default_rng(0).standard_normal((3, 4)).astype(np.float32)
+    assert fingerprint(values) == fingerprint(values.T) == fingerprint(values.ravel()[::-1])
+    assert fingerprint(values) != fingerprint(-values)
+
+
+def test_a_weight_that_a_float_layer_shares_stays_float():
+    assert fingerprints(made(Twice), Layers(("layer",), ("other",))) == {}
+    assert list(fingerprints(made(Twice), Layers(("layer", "other"), ())).values()) == ["other"]
+
+
+def test_keeps_fp32_covers_what_is_inside():
+    model = made(Depthwise)
+    model[0].keeps_fp32 = True
+    assert kept_fp32(model) == {"0"}
+    graph = quantize(model, X, W8A8, STYLES["coreml"], samples())
+    assert kept_fp32(graph) == {"0"}
+    assert layers_of(model, X, Scheme("fp16")).floats == ("0",)
+    model.keeps_fp32 = True
+    with pytest.raises(Unsupported):
+        layers_of(model, X, Scheme("fp16"))
