@@ -70,7 +70,7 @@ def deploy(spec: DeploySpec, report: Report = lambda _: None) -> Bundle:
     passes: list[PassEntry] = []
     common = rewrite(network, "common", None, spec, passes, report)
     cases, photo = golden_cases(reference, spec, preprocessing)
-    job = Job(spec, reference, common, cases, subject, samples, gate, report)
+    job = Job(spec, network, reference, common, cases, subject, samples, gate, report)
     with sealed(spec.output_dir, spec.force) as folder:
         made = make_files(job, folder)
         files = [_entry(one) for one in made]

@@ -23,9 +23,10 @@ from edgevit.evaluation.subject import Run, Subject, network_run, session_run
 from edgevit.manifest import Accuracy, PassEntry
 from edgevit.parity import FP32_DIFFERENCE, Bounds, Case, Verification, check_parity, difference
 from edgevit.quantize.calibration import Calibration
+from edgevit.quantize.mixtures import choose_mixture
+from edgevit.quantize.overflow import LARGEST, beyond_half
 from edgevit.quantize.precision import LEAST_SQNR, candidates
 from edgevit.quantize.recipes import RECIPES
-from edgevit.quantize.sensitivity import Point, cheapest, sensitivity
 from edgevit.spec import DeploySpec
 from edgevit.steps import Report, Step
 from edgevit_export.artifact import Artifact
@@ -37,6 +38,8 @@ from edgevit_runtimes.engines import open_session
 if TYPE_CHECKING:
     from edgevit.models.layers import Network
 
+HALF_PRODUCTS = ("coreml",)  # the other formats' fp16 is of weights alone
+EDITED_ON = 16  # samples; more move no scale of the shipped networks, and each is run many times
 SEARCHED = 64  # samples that mixtures are compared on; the file is held to the whole of the data
 
 
@@ -47,6 +50,7 @@ class Findings:
     edited: "Network | None" = None  # `Job.common` with its weights edited
     edits: tuple[str, ...] = ()
     mixed: tuple[str, ...] | None = None  # patterns of the float blocks of `mixed`
+    searched: bool = False  # for them
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,7 +58,8 @@ class Job:
     """Everything that files are made from."""
 
     spec: DeploySpec
-    reference: "Network"  # as it was trained, with the output asked for
+    network: "Network"  # as it was trained
+    reference: "Network"  # the same, with the output asked for
     common: "Network"  # after the rewrites that all formats share
     cases: Sequence[Case]
     subject: Subject
@@ -162,6 +167,8 @@ def _make(job: Job, name: str, precision: str, folder: Path) -> Made:
     scheme = scheme_for(job, precision)
     source = edited(job) if scheme.calibrated else job.common
     shaped = rewrite(source, "format", name, spec, passes, report)
+    if precision == "fp16" and name in HALF_PRODUCTS:
+        _tell_overflow(job, shaped)
     artifact = export(with_output(shaped, spec.output), name, scheme, folder, job)
     bounds = bounds_for(spec, precision)
     found = verify(artifact, job.cases, bounds, spec, report)
@@ -169,6 +176,20 @@ def _make(job: Job, name: str, precision: str, folder: Path) -> Made:
         artifact, found, job.cases, bounds, lambda text: report(Step("note", text))
     )
     return Made(artifact, found, tuple(passes))
+
+
+def _tell_overflow(job: Job, network: "Network") -> None:
+    """A remark where 16-bit floats end below what the network reaches on its cases."""
+    found = beyond_half(network, (case.inputs[0] for case in job.cases))
+    if found:
+        path, value = max(found.items(), key=lambda item: item[1])
+        job.report(
+            Step(
+                "note",
+                f"{path} reaches {value:.3g}, and 16-bit floats end at {LARGEST:.0f}: an fp16 file"
+                f" overflows there ({len(found)} places in all); --precision fp32 does not",
+            )
+        )
 
 
 def edited(job: Job) -> "Network":
@@ -185,7 +206,8 @@ def edited(job: Job) -> "Network":
         report(Step("start", f"edit weights: {done.name}, {done.places} places"))
 
     report(Step("start", "edit weights"))
-    findings.edited = edit_weights(job.common, job.calibration, edits, note, job.spec.seed)
+    samples = job.calibration.first(EDITED_ON)
+    findings.edited = edit_weights(job.common, samples, edits, note, job.spec.seed)
     findings.edits = tuple(edit.name for edit in edits)
     if edits:
         report(Step("done", f"edited weights for int8 ({', '.join(findings.edits)})"))
@@ -212,36 +234,44 @@ def _mixed_floats(job: Job, scheme: Scheme) -> tuple[str, ...]:
     """
     if job.findings.mixed is not None:
         return job.findings.mixed
+    if job.findings.searched:
+        raise _no_mixture()
     assert job.calibration is not None
     data = None if job.gate is None else job.gate.first(SEARCHED)
-    found = sensitivity(
-        job.reference,
+
+    def keeps(sqnr: float, accuracy: Accuracy | None) -> bool:
+        if accuracy is None:
+            return sqnr >= LEAST_SQNR["mixed"]
+        return judge("mixed", accuracy).passed
+
+    found = choose_mixture(
+        job.network,
         edited(job),
         job.subject,
         job.calibration,
         data,
         scheme,
-        progress=lambda what, done, total: job.report(
+        keeps,
+        lambda what, done, total: job.report(
             Step("start", f"search mixtures: {what}, {done} of {total}")
         ),
     )
-
-    def keeps(point: Point) -> bool:
-        if point.value is None or found.float_value is None:
-            return point.sqnr >= LEAST_SQNR["mixed"]
-        gate = gate_of("mixed", found.metric)
-        return gate is None or point.value >= gate.bound * found.float_value
-
-    point = cheapest(found, keeps)
-    if point is None:
-        raise CheckFailed(
-            "No mixture of float and integer blocks keeps the accuracy gate.",
-            next="--precision w8dyn, or fp32",
-        )
-    said = ", ".join(point.floats) or "none"
-    job.report(Step("done", f"mixed: float blocks {said}; {point.sqnr:.1f} dB in torch"))
-    job.findings.mixed = found.patterns(point)
+    job.findings.searched = True
+    if found is None:
+        raise _no_mixture()
+    job.report(
+        Step("done", f"mixed: float are {', '.join(found.floats)}; {found.sqnr:.1f} dB in torch")
+    )
+    job.findings.mixed = found.patterns
     return job.findings.mixed
+
+
+def _no_mixture() -> CheckFailed:
+    """The error of a network that no mixture saves."""
+    return CheckFailed(
+        "No mixture of float and integer blocks keeps the accuracy gate.",
+        next="--precision w8dyn, or fp32",
+    )
 
 
 def _gated(job: Job, made: Mapping[str, Made]) -> dict[str, Made]:

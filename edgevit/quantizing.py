@@ -38,7 +38,7 @@ def network_sensitivity(
     data = gate_data(spec, subject, samples, report)
     passes: list[PassEntry] = []
     common = rewrite(network, "common", None, spec, passes, report)
-    job = Job(spec, network, common, (), subject, samples, data, report)
+    job = Job(spec, network, network, common, (), subject, samples, data, report)
     found = sensitivity(
         network,
         edited(job),

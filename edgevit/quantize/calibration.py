@@ -7,7 +7,8 @@ that `edgevit eval` takes; labels in them are not looked at.
 import hashlib
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,6 +59,12 @@ class Calibration:
 
     def __len__(self) -> int:
         return len(self.hashes)
+
+    def first(self, count: int) -> "Calibration":
+        """The same source, its first inputs alone."""
+        return replace(
+            self, hashes=self.hashes[:count], read=lambda: islice(self.read(), count), rest=None
+        )
 
     def __iter__(self) -> "Iterator[Tensor]":
         """float32 [1, 3, (T,) H, W], each read anew."""

@@ -137,7 +137,7 @@ def rounds(tmp_path, monkeypatch):
         monkeypatch.setattr(exporting, "_make", make)
         monkeypatch.setattr(exporting, "_gated", gated)
         monkeypatch.setattr(exporting, "with_rounding", lambda error, *_: error)
-        job = Job(spec, None, None, (), SimpleNamespace(task="x"), None, None, told.append)
+        job = Job(spec, None, None, None, (), SimpleNamespace(task="x"), None, None, told.append)
         return (lambda: make_files(job, Path(tmp_path))), tried, told
 
     return run

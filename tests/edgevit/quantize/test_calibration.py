@@ -167,6 +167,15 @@ def test_one_sample_is_held_at_a_time(folder, monkeypatch):
     assert len(opened) == 2
 
 
+def test_the_first_of_them_are_a_source_too(folder):
+    found = calibration(folder, 6, SUBJECTS["features"])
+    fewer = found.first(2)
+    assert (len(fewer), fewer.hashes) == (2, found.hashes[:2])
+    for _ in range(2):  # read again
+        assert [a.shape for a in fewer] == [(1, 3, 64, 64)] * 2
+    assert len(found.first(99)) == 6
+
+
 def test_progress_counts_every_sample(folder):
     told = []
     calibration(folder, 5, SUBJECTS["features"], lambda done, total: told.append((done, total)))

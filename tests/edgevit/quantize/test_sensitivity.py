@@ -9,7 +9,8 @@ from edgevit.evaluation.subject import Subject
 from edgevit.models.layers import Network
 from edgevit.quantize.blocks import block_of, blocks_of
 from edgevit.quantize.calibration import SCENES, calibration
-from edgevit.quantize.sensitivity import Point, cheapest, pareto, sensitivity
+from edgevit.quantize.mixtures import choose_mixture
+from edgevit.quantize.sensitivity import Point, pareto, sensitivity
 from edgevit.tasks.preprocessing import Preprocessing
 from edgevit_export.scheme import Scheme
 
@@ -80,13 +81,27 @@ def test_mixtures_go_from_all_integer_to_all_float(found):
     assert found.patterns(found.points[-1]).count("bad2.*") == 1
 
 
-def test_the_cheapest_that_keeps_what_is_asked(found):
-    target = max(row.sqnr for row in found.rows) - 3
-    point = cheapest(found, lambda p: p.sqnr >= target)
-    if point is not None:
-        assert "bad2" in point.floats
-    assert cheapest(found, lambda p: p.sqnr > 1000) is None
-    assert cheapest(found, lambda p: True) == found.points[0]
+def chosen(keeps):
+    network = Uneven().eval()
+    samples = calibration(SCENES, 4, SUBJECT)
+    return choose_mixture(network, network, SUBJECT, samples, None, Scheme("mixed"), keeps)
+
+
+def test_the_fewest_float_blocks_that_keep_what_is_asked(found):
+    by_count = {len(point.floats): point for point in found.points}
+    for count in (1, 2):
+        bound = by_count[count].sqnr - 0.01
+        mixture = chosen(lambda sqnr, _, bound=bound: sqnr >= bound)
+        fewest = min(n for n in (1, 2) if by_count[n].sqnr >= bound)
+        assert mixture.floats == by_count[fewest].floats
+        assert mixture.sqnr == pytest.approx(by_count[fewest].sqnr)
+        assert mixture.patterns == tuple(
+            pattern
+            for row in found.rows
+            if row.block.name in mixture.floats
+            for pattern in row.block.patterns
+        )
+    assert chosen(lambda sqnr, _: sqnr > 1000) is None
 
 
 def test_points_that_another_beats_are_not_of_the_pareto_set():
