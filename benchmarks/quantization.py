@@ -26,14 +26,13 @@ from edgevit.bundle import Bundle
 from edgevit.deployment import deploy
 from edgevit.errors import EdgevitError
 from edgevit.evaluation.gates import judge
-from edgevit.knowledge import why_absent
 from edgevit.manifest import FileEntry
 from edgevit.models.zoo import MODELS
 from edgevit.ports import to_file
 from edgevit.spec import DeploySpec
 from edgevit.weights import demo_weights
 from edgevit_export.errors import ExportError
-from edgevit_export.formats import FORMATS
+from edgevit_export.formats import FORMATS, why_absent
 from edgevit_export.scheme import PRECISIONS
 from edgevit_runtimes.device import machine_facts
 from edgevit_runtimes.timing import ratio_interval
