@@ -134,7 +134,8 @@ def gate_data(
         report(Step("note", "Random weights know nothing: accuracy is not measured"))
         return None
     drawn = DRAWN[subject.task]
-    if drawn.metric is not None and drawn.labels == subject.labels:
+    # Only our own weights were trained on what is drawn, whatever others' labels are.
+    if spec.weights is None and drawn.metric is not None and drawn.labels == subject.labels:
         return drawn_scenes(subject, spec.model).first(spec.eval_samples)
     rest = None if samples is None else samples.rest
     if rest is not None and len(rest) >= FEWEST_REST:

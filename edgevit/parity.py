@@ -75,9 +75,9 @@ class Verification:
     absolute: float | None = None
     cosine: float | None = None
     agreement: float | None = None
-    sqnr: float | None = None  # dB, of the reference's power over the error's
     cases: int = 0
     runtime: tuple[tuple[str, str], ...] = ()  # package, version
+    sqnr: float | None = None  # dB, of the reference's power over the error's; the least
 
 
 def difference(got: Array, want: Array) -> float:
