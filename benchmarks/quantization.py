@@ -20,7 +20,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks.page import BUSY, markdown_table, write_part
+from benchmarks.page import BUSY, markdown_list, markdown_table, write_part
 from benchmarks.rounds import ROOT, changed, commit, time_files
 from edgevit.bundle import Bundle
 from edgevit.deployment import deploy
@@ -136,7 +136,7 @@ def _texts(found: Mapping[str, Any]) -> list[str]:
 def absent() -> list[str]:
     """Why some cells do not exist, a line each."""
     return [
-        f"- {format_} {word}: {why_absent(entry, word)}"
+        f"{format_} {word}: {why_absent(entry, word)}"
         for format_, entry in FORMATS.items()
         for word in WORDS
         if word not in entry.precisions
@@ -147,16 +147,16 @@ def page(rows: Mapping[str, Any]) -> str:
     """The measured part of docs/quantization.md."""
     made = {(row["commit"], row["machine"], row["load"]) for row in rows.values()}
     said = [
-        f"- commit {at}, {machine}, load before {load:.2f}"
+        f"commit {at}, {machine}, load before {load:.2f}"
         + (" (busy: speeds are doubtful)" if load >= BUSY else "")
         for at, machine, load in sorted(made)
     ]
     return "\n\n".join(
         [
-            "\n".join(said),
+            markdown_list(said),
             markdown_table(COLUMNS, list(lines(rows))),
             "Cells that do not exist:",
-            "\n".join(absent()),
+            markdown_list(absent()),
         ]
     )
 

@@ -63,8 +63,8 @@ def test_every_cell_that_does_not_exist_has_its_reason():
     missing = [(f, w) for f, e in FORMATS.items() for w in WORDS if w not in e.precisions]
     assert len(told) == len(missing)
     for (format_, word), line in zip(missing, told, strict=True):
-        assert line.startswith(f"- {format_} {word}: ")
-        assert len(line) > len(f"- {format_} {word}: ") + 10
+        assert line.startswith(f"{format_} {word}: ")
+        assert len(line) > len(f"{format_} {word}: ") + 10
 
 
 @pytest.mark.skipif(not RECORDS.is_file(), reason="docs/quantization.json was not measured yet")
