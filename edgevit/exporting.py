@@ -312,7 +312,7 @@ def _tell(job: Job, one: Made, state: _Waiting) -> None:
         kept = "measured" if verdict.bound is None else kept
         job.report(Step("done", f"{name} ({one.artifact.precision}) {kept}: {verdict.sentence()}"))
     elif gate_of(one.artifact.precision, agreement_name(job.subject)) is not None:
-        why = "it runs nowhere here" if job.gate is not None else "no data says how good it is"
+        why = one.found.reason or "no data says how good it is"
         job.report(Step("note", f"{name} ({one.artifact.precision}): accuracy not measured, {why}"))
     if state.tried:
         job.report(

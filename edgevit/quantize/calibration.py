@@ -8,6 +8,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -157,7 +158,7 @@ def _remarks(drawn: bool, asked: int, hashes: list[str], flat: int) -> Iterator[
 def _drawn(subject: Subject) -> tuple[list[Opener], str]:
     seeds = scenes.CALIBRATION_SEEDS
     draw, spec = DRAWN[subject.task].draw, subject.preprocessing
-    openers: list[Opener] = [lambda seed=seed: draw(seed, spec) for seed in seeds]  # type: ignore[misc]
+    openers: list[Opener] = [partial(draw, seed, spec) for seed in seeds]
     return openers, f"drawn scenes from {seeds[0]} on"
 
 
@@ -166,16 +167,13 @@ def _folder(root: Path, subject: Subject) -> tuple[list[Opener], str]:
     annotations = annotation_file(root) if subject.task == "pose" else None
     if annotations is not None:
         people = coco_folder(root, subject, annotations)
-        openers: list[Opener] = [
-            lambda index=index: people.open(index)  # type: ignore[misc]
-            for index in range(len(people))
-        ]
+        openers: list[Opener] = [partial(people.open, index) for index in range(len(people))]
         return openers, people.name
     kinds = VIDEOS if subject.task == "video" else SUFFIXES
     paths = shuffled(root, _below(root, kinds))
     if not paths:
         raise empty(root, "videos" if subject.task == "video" else "pictures")
-    openers = [lambda path=path: _open(root, path, subject) for path in paths]  # type: ignore[misc]
+    openers = [partial(_open, root, path, subject) for path in paths]
     return openers, folder_title(root, identity_of(root, paths))(len(paths))
 
 

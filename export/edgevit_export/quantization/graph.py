@@ -95,11 +95,6 @@ def layer_counts(graph: GraphModule) -> Mapping[str, int]:
     return counts
 
 
-def quantizable(model: nn.Module, example: tuple[Tensor, ...]) -> list[str]:
-    """Module paths of the layers that `quantize` would make integer, in their order."""
-    return layer_paths(list(capture(model, example).module().graph.nodes))
-
-
 def _observe(graph: GraphModule, sample: tuple[Tensor, ...], example: tuple[Tensor, ...]) -> None:
     """Let one sample pass the observers; raises `BadCalibration` where it cannot."""
     shapes, wanted = ([tuple(value.shape) for value in values] for values in (sample, example))

@@ -6,6 +6,7 @@ what a vision transformer's int8 breaks at (TinyNeuralNetwork issue 204: 0 % wit
 """
 
 from fnmatch import fnmatchcase
+from typing import Any
 
 import torch
 from torch.fx import GraphModule, Node
@@ -35,14 +36,14 @@ class Places(Quantizer):  # type: ignore[misc]  # torchao is untyped
         self.scheme, self.style = scheme, style
         self.quantized: list[str] = []  # module paths, in the order of the graph
 
-        def activation(observer: type) -> QuantizationSpec:
+        def activation(observer: Any) -> QuantizationSpec:
             return QuantizationSpec(
                 dtype=dtype,
                 quant_min=low,
                 quant_max=high,
                 qscheme=torch.per_tensor_affine,
                 is_dynamic=False,
-                observer_or_fake_quant_ctr=observer.with_args(eps=SMALLEST_SCALE),  # type: ignore[attr-defined]
+                observer_or_fake_quant_ctr=observer.with_args(eps=SMALLEST_SCALE),
             )
 
         self.read = activation(KINDS[scheme.observer])
