@@ -4,15 +4,15 @@
     python benchmarks/quantization.py vit-micro --precisions w8a8,w8dyn
 
 Networks are those with weights of ours. Each is deployed in fp32 and in every other precision, a
-process a network; its files are scored on held-out drawn scenes beside fp32 torch, and timed beside
-the fp32 file of the same runtime, in turns, in one process. Finished rows lie in
-docs/quantization.json with the commit they were made at.
+process a network; its files are scored on held-out drawn scenes beside fp32 torch. They stay in
+--work until all networks are there; then each is timed beside the fp32 file of the same runtime, in
+turns, in one process (--untimed: not yet; a later call with --missing does it). Finished rows lie
+in docs/quantization.json with the commit they were made at.
 """
 
 import argparse
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.page import BUSY, markdown_list, markdown_table, write_part
-from benchmarks.rounds import ROOT, changed, commit, time_files
-from edgevit.bundle import Bundle
+from benchmarks.rounds import ROOT, changed, commit, others_busy, time_files
+from edgevit.bundle import Bundle, open_bundle
 from edgevit.deployment import deploy
 from edgevit.errors import EdgevitError
 from edgevit.evaluation.gates import judge
@@ -52,6 +52,7 @@ COLUMNS = (
 def one(name: str, words: Sequence[str], place: Path, samples: int) -> dict[str, Any]:
     """A network's cells, `precision/format` -> what was found."""
     fp32 = deploy(_spec(name, "fp32", tuple(FORMATS), place / "fp32", samples))
+    at = f"{commit()}{' and changes' if changed() else ''}"
     cells = {}
     for word in words:
         formats = tuple(f for f, entry in FORMATS.items() if word in entry.precisions)
@@ -62,6 +63,8 @@ def one(name: str, words: Sequence[str], place: Path, samples: int) -> dict[str,
                 cells[key] = _cell(deploy(spec), fp32, format_)
             except FAILURES as error:
                 cells[key] = {"failed": str(error)}
+            cells[key]["commit"] = at
+            print(f"{name} {key}", file=sys.stderr)
     return cells
 
 
@@ -89,12 +92,32 @@ def _cell(bundle: Bundle, fp32: Bundle, format_: str) -> dict[str, Any]:
         "accuracy": [asdict(entry) for entry in file.accuracy],
         "passed": [judge(file.precision, entry).passed for entry in file.accuracy],
     }
-    if file.verification.status == "executed":
-        samples = time_files(
-            {"fp32": _timed(fp32, base), "quantized": _timed(bundle, file)}, ROUNDS, WARMUP
-        )
-        found["seconds"] = {who: [round(s, 7) for s in held] for who, held in samples.items()}
     return found
+
+
+def add_times(rows: dict[str, Any], work: Path) -> Iterator[str]:
+    """Time the cells whose files still lie in `work` and that have no times yet; yields the name of
+    each network that has new ones.
+    """
+    for name in (name for name in rows if (work / name / "fp32").is_dir()):
+        fp32 = open_bundle(work / name / "fp32")
+        for key, found in rows[name]["cells"].items():
+            word, format_ = key.split("/")
+            place = work / name / word / format_
+            if found.get("status") != "executed" or "seconds" in found or not place.is_dir():
+                continue
+            bundle = open_bundle(place)
+            found["busy"] = others_busy()
+            samples = time_files(
+                {
+                    "fp32": _timed(fp32, fp32.entry(format_)),
+                    "quantized": _timed(bundle, bundle.entry(format_)),
+                },
+                ROUNDS,
+                WARMUP,
+            )
+            found["seconds"] = {who: [round(s, 7) for s in held] for who, held in samples.items()}
+        yield name
 
 
 def _timed(bundle: Bundle, file: FileEntry) -> tuple[Path, Any]:
@@ -120,8 +143,6 @@ def _texts(found: Mapping[str, Any]) -> list[str]:
     if found["status"] != "executed":
         return [f"not run: {found['reason']}", "-", "-", "-", "-", size, "-"]
     score = found["accuracy"][0] if found["accuracy"] else None
-    middle, low, high = ratio_interval(found["seconds"]["fp32"], found["seconds"]["quantized"])
-    slower = " **slower**" if high < 1 else ""
     return [
         score["metric"] if score else "-",
         f"{score['value']:.4f}" if score else "-",
@@ -129,8 +150,17 @@ def _texts(found: Mapping[str, Any]) -> list[str]:
         ("kept" if found["passed"][0] else "**missed**") if score else "-",
         f"{found['sqnr']:.1f} dB",
         size,
-        f"{middle:.2f} ({low:.2f} to {high:.2f}){slower}",
+        _speed(found),
     ]
+
+
+def _speed(found: Mapping[str, Any]) -> str:
+    """How much faster than fp32, and where it is not."""
+    if "seconds" not in found:
+        return "not timed yet"
+    middle, low, high = ratio_interval(found["seconds"]["fp32"], found["seconds"]["quantized"])
+    verdict = "" if low > 1 else " **slower**" if high < 1 else " **no gain**"
+    return f"{middle:.2f} ({low:.2f} to {high:.2f}){verdict}"
 
 
 def absent() -> list[str]:
@@ -145,20 +175,28 @@ def absent() -> list[str]:
 
 def page(rows: Mapping[str, Any]) -> str:
     """The measured part of docs/quantization.md."""
-    made = {(row["commit"], row["machine"], row["load"]) for row in rows.values()}
-    said = [
-        f"commit {at}, {machine}, load before {load:.2f}"
-        + (" (busy: speeds are doubtful)" if load >= BUSY else "")
-        for at, machine, load in sorted(made)
-    ]
     return "\n\n".join(
         [
-            markdown_list(said),
+            markdown_list(_made(rows)),
             markdown_table(COLUMNS, list(lines(rows))),
             "Cells that do not exist:",
             markdown_list(absent()),
         ]
     )
+
+
+def _made(rows: Mapping[str, Any]) -> list[str]:
+    """On which machine, at which commit, and how idle it was, a line for all that is the same."""
+    names: dict[tuple[str, str], list[str]] = {}
+    for name, row in rows.items():
+        for commit_ in {found["commit"] for found in row["cells"].values()}:
+            names.setdefault((commit_, row["machine"]), []).append(name)
+    said = [f"{', '.join(sorted(those))}: commit {at}, {on}" for (at, on), those in names.items()]
+    busy = [f.get("busy") for row in rows.values() for f in row["cells"].values() if "seconds" in f]
+    if not busy or None in busy:
+        return [*sorted(said), "how busy the machine was with other work is unknown"]
+    doubt = " (speeds are doubtful)" if max(busy) >= BUSY else ""
+    return [*sorted(said), f"other work kept at most {max(busy):.2f} cores busy{doubt}"]
 
 
 def _in_a_process(name: str, words: Sequence[str], work: Path, samples: int) -> dict[str, Any]:
@@ -182,7 +220,6 @@ def _in_a_process(name: str, words: Sequence[str], work: Path, samples: int) -> 
         env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
         cwd=ROOT,
     )
-    shutil.rmtree(place, ignore_errors=True)
     if done.returncode:
         raise SystemExit(f"{name}: the process ended with {done.returncode}.")
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
@@ -196,6 +233,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--precisions", default=",".join(WORDS), help="comma-separated")
     parser.add_argument("--samples", type=int, default=200, help="held-out scenes a file")
     parser.add_argument("--missing", action="store_true", help="keep cells that are there")
+    parser.add_argument("--untimed", action="store_true", help="leave the times to a later call")
     parser.add_argument("--records", type=Path, default=RECORDS, help="rows are kept here")
     parser.add_argument("--markdown", type=Path, default=PAGE, help="the page's part is put here")
     parser.add_argument("--work", type=Path, default=ROOT / "runs" / "quantization")
@@ -206,7 +244,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(json.dumps(one(asked.one, words, asked.work, asked.samples)))
         return
     rows = json.loads(asked.records.read_text("utf-8")) if asked.records.is_file() else {}
-    at = f"{commit()}{' and changes' if changed() else ''}"
     facts = machine_facts()
     flags = ", ".join(facts["cpu_flags"] or ("unknown",))
     machine = f"{facts['cpu']} (x86: {flags}), one thread, {facts['os']}"
@@ -217,14 +254,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
         ]
         if not left:
             continue
-        load = os.getloadavg()[0]
         cells = _in_a_process(name, left, asked.work, asked.samples)
-        rows[name] = {"commit": at, "machine": machine, "load": load, "cells": {**kept, **cells}}
-        partial = asked.records.with_suffix(".partial")
-        partial.write_text(json.dumps(rows, indent=1, sort_keys=True) + "\n", "utf-8")
-        partial.replace(asked.records)
-        write_part(asked.markdown, "measured", page(rows))
-        print(f"{name}: {len(cells)} cells", file=sys.stderr)
+        rows[name] = {"machine": machine, "cells": {**kept, **cells}}
+        _keep(rows, asked.records, asked.markdown)
+    for name in () if asked.untimed else add_times(rows, asked.work):
+        _keep(rows, asked.records, asked.markdown)
+        print(f"{name}: timed", file=sys.stderr)
+
+
+def _keep(rows: Mapping[str, Any], records: Path, markdown: Path) -> None:
+    partial = records.with_suffix(".partial")
+    partial.write_text(json.dumps(rows, indent=1, sort_keys=True) + "\n", "utf-8")
+    partial.replace(records)
+    write_part(markdown, "measured", page(rows))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@ which tools a result was made with.
 """
 
 import hashlib
+import os
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -54,6 +55,27 @@ def time_files(files: Mapping[str, tuple[Path, Any]], rounds: int, warmup: int) 
                 runs[who] = lambda session=session, array=array: session.run(array)
             extend(samples, runs, block, warmup)
     return samples
+
+
+def others_busy(seconds: float = 0.5) -> float | None:
+    """Cores that other work keeps busy while this process rests; None where no kernel tells it.
+
+    The load average would count what this process did a minute ago.
+    """
+    try:
+        before = _busy_ticks()
+        time.sleep(seconds)
+        return (_busy_ticks() - before) / os.sysconf("SC_CLK_TCK") / seconds
+    except (OSError, ValueError):
+        return None
+
+
+def _busy_ticks() -> int:
+    """Clock ticks of all cores that were not idle; proc(5), the first line of /proc/stat."""
+    user, nice, system, _idle, _wait, *interrupts = map(
+        int, Path("/proc/stat").read_text("ascii").partition("\n")[0].split()[1:8]
+    )
+    return user + nice + system + sum(interrupts)
 
 
 def product_speed() -> float:

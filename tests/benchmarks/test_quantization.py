@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from benchmarks.quantization import COLUMNS, NAMES, PAGE, RECORDS, WORDS, absent, lines, page
 from edgevit_export.formats import FORMATS
 
@@ -19,13 +21,15 @@ def cell(**change):
         "accuracy": [{**ACCURACY, "data": "drawn scenes"}],
         "passed": [True],
         "seconds": {"fp32": [0.002] * 20, "quantized": [0.001] * 20},
+        "busy": 0.1,
+        "commit": "abc",
         **change,
     }
 
 
 def row(**cells):
     named = {key.replace("_", "/"): value for key, value in cells.items()}
-    return {"commit": "abc", "machine": "a machine", "load": 0.1, "cells": named}
+    return {"machine": "a machine", "cells": named}
 
 
 def only(found):
@@ -47,6 +51,26 @@ def test_what_does_not_win_and_what_misses_is_said():
     told = only(slow)
     assert told["speed to fp32"].endswith("**slower**")
     assert told["gate"] == "**missed**"
+
+
+def test_speed_that_may_be_none_is_no_gain():
+    around = {"fp32": [0.001, 0.0011] * 10, "quantized": [0.0011, 0.001] * 10}
+    assert only(cell(seconds=around))["speed to fp32"].endswith("**no gain**")
+
+
+@pytest.mark.parametrize(
+    ("busy", "said"),
+    [(0.1, "at most 0.10 cores busy"), (0.9, "0.90 cores busy (speeds are doubtful)")],
+)
+def test_the_page_says_at_which_commit_and_how_idle_the_machine_was(busy, said):
+    text = page({"vit-micro": row(w8a8_onnx=cell(busy=busy))})
+    assert "vit-micro: commit abc, a machine" in text
+    assert said in text
+    assert "unknown" in page({"vit-micro": row(w8a8_onnx=cell(busy=None))})
+
+
+def test_what_was_not_timed_is_said():
+    assert only({k: v for k, v in cell().items() if k != "seconds"})[COLUMNS[-1]] == "not timed yet"
 
 
 def test_what_was_not_run_or_failed_says_why():
