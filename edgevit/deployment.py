@@ -34,6 +34,7 @@ from edgevit.quantize.calibration import MOST, Calibration, calibration
 from edgevit.quantize.precision import CANDIDATES, candidates, why_not
 from edgevit.sealing import check_destination, sealed
 from edgevit.spec import DeploySpec
+from edgevit.speeds import tell_speeds
 from edgevit.steps import Report, Step
 from edgevit.tasks.preprocessing import Preprocessing
 from edgevit.tasks.recipes import misfit, preprocessing_of
@@ -73,6 +74,8 @@ def deploy(spec: DeploySpec, report: Report = lambda _: None) -> Bundle:
     job = Job(spec, network, reference, common, cases, subject, samples, gate, report)
     with sealed(spec.output_dir, spec.force) as folder:
         made = make_files(job, folder)
+        if spec.compare_speed:
+            tell_speeds(job, made)
         files = [_entry(one) for one in made]
         members = write_members(folder, spec, labels, cases[0], photo, files, preprocessing)
         manifest = Manifest(

@@ -52,6 +52,7 @@ class DeploySpec:
     eval_samples: int | None = 200
     zero_label: str | None = None
     accept_accuracy: bool = False
+    compare_speed: bool = True  # of files that are not fp32, with one that is
     force: bool = False
 
     @property

@@ -11,6 +11,7 @@ class Step:
 
     kind: Literal["start", "done", "note"]
     text: str
+    value: object = None  # that the text tells of, for those who read no text
 
 
 Report = Callable[[Step], None]

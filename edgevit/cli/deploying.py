@@ -1,9 +1,10 @@
 """`edgevit export`."""
 
 import shlex
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 
@@ -14,6 +15,7 @@ from edgevit.errors import UsageError
 if TYPE_CHECKING:
     from edgevit.bundle import Bundle
     from edgevit.spec import DeploySpec
+    from edgevit.speeds import Speed
     from edgevit_export.scheme import Observer
 
 EXAMPLES = """\b
@@ -147,6 +149,10 @@ def export(
         bool,
         typer.Option("--accept-accuracy", help="Seal a file that misses its accuracy gate."),
     ] = False,
+    no_compare_speed: Annotated[
+        bool,
+        typer.Option("--no-compare-speed", help="Do not time a quantized file beside fp32."),
+    ] = False,
     atol: Atol = None,
     min_cosine: MinCosine = None,
     no_verify: Annotated[
@@ -205,6 +211,7 @@ def export(
         eval_samples=eval_samples,
         zero_label=zero_label,
         accept_accuracy=accept_accuracy,
+        compare_speed=not no_compare_speed,
         force=force,
     )
     specs = _spread(base, sizes(input_size), words(precision, "--precision") or (None,))
@@ -212,6 +219,8 @@ def export(
         terminal.working("start")
         from edgevit.deployment import check_spec, deploy
         from edgevit.loading import load
+        from edgevit.speeds import Speed
+        from edgevit.steps import Step
 
         for spec in specs:
             check_spec(spec)
@@ -221,15 +230,24 @@ def export(
             _print_plan(specs, as_json)
             terminal.next("the same command without --dry-run")
             return
-        bundles = [deploy(spec, terminal.report) for spec in specs]
+        made = []
+        for spec in specs:
+            speeds: dict[str, Speed] = {}
+
+            def report(step: Step, speeds: dict[str, Speed] = speeds) -> None:
+                if isinstance(step.value, Speed):
+                    speeds[step.value.file] = step.value
+                terminal.report(step)
+
+            made.append((deploy(spec, report), speeds))
         if as_json:
             from edgevit.summary import bundle_summary
 
-            print_json([bundle_summary(bundle) for bundle in bundles])
+            print_json([_with_speeds(bundle_summary(bundle), found) for bundle, found in made])
         else:
-            for bundle in bundles:
-                _print_bundle(bundle, explain)
-        terminal.next(_next(bundles[0]))
+            for bundle, found in made:
+                _print_bundle(bundle, found, explain)
+        terminal.next(_next(made[0][0]))
 
 
 def _spread(
@@ -286,10 +304,24 @@ def _print_plan(specs: "list[DeploySpec]", as_json: bool) -> None:
     print_table(rows[0], shown, "Nothing was written (--dry-run)")
 
 
-def _print_bundle(bundle: "Bundle", explain: bool) -> None:
+def _with_speeds(summary: dict[str, Any], speeds: "Mapping[str, Speed]") -> dict[str, Any]:
+    """The summary of a bundle whose files say how fast they are beside fp32, null where unknown."""
+    for file in summary["files"]:
+        found = speeds.get(Path(file["path"]).name)
+        file["speed_to_fp32"] = None if found is None else asdict(found)
+    return summary
+
+
+def _print_bundle(bundle: "Bundle", speeds: "Mapping[str, Speed]", explain: bool) -> None:
     from edgevit.summary import FILE_COLUMNS, file_rows, pass_rows
 
     if explain:
         columns = ("pass", "stage", "format", "operations", "largest difference (float64)")
         print_table(columns, pass_rows(bundle), "Rewrites")
-    print_table(FILE_COLUMNS, file_rows(bundle), str(bundle.path))
+    shown, rows = list(FILE_COLUMNS), file_rows(bundle)
+    if speeds:
+        shown.append("speed to fp32, here")
+        for row in rows:
+            found = speeds.get(row[0])
+            row.append("-" if found is None else found.cell())
+    print_table(shown, rows, str(bundle.path))
