@@ -47,6 +47,7 @@ class Answer:
     """What one input's outputs say, by task; the rest stays empty."""
 
     label: int = -1  # classification, video: the best class, of equals the first
+    logits: FloatArray | None = None  # classification, video: [C]
     mask: Labels | None = None  # segmentation: [H, W] at the photo's own size
     pose: Pose | None = None  # pose: in px of the photo
     maps: tuple[FloatArray, ...] = ()  # features: each output
@@ -88,7 +89,7 @@ def answer(subject: Subject, outputs: Sequence[Array], prepared: Prepared) -> An
             return Answer(maps=tuple(_floats(array) for array in outputs))
     logits = _floats(outputs[0])
     _expect(logits.shape == (1, len(subject.labels)), logits)
-    return Answer(label=int(logits[0].argmax()))
+    return Answer(label=int(logits[0].argmax()), logits=logits[0])
 
 
 def _mask(subject: Subject, array: Array) -> Labels:

@@ -56,6 +56,21 @@ CASES = {
 }
 
 
+@pytest.mark.parametrize(
+    ("logits", "found", "hit"),
+    [
+        ((1.0, 0.95, 0.0), 1, 1),  # fp32 itself hardly prefers 0
+        ((1.0, 0.85, 0.0), 1, 0),
+        ((1.0, 0.95, 0.0), 2, 0),
+        ((1.0, 0.95, 0.0), 0, 1),
+    ],
+)
+def test_a_class_that_fp32_holds_for_as_likely_agrees(subjects, logits, found, hit):
+    wanted = Answer(label=0, logits=np.array(logits, np.float32))
+    tally = filled("classification", subjects, [([Answer(label=found)], [wanted])])
+    assert tally.value() == hit
+
+
 def filled(task, subjects, pairs=None):
     tally = agreement_of(subjects[task])
     for found, wanted in CASES[task][0] if pairs is None else pairs:
