@@ -4,15 +4,18 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgevit.evaluation.samples import Sample
 from edgevit.evaluation.subject import Answer, Subject
 from edgevit.evaluation.tally import Confusion, Share, State, Tally
 from edgevit.parity import cosine
+from edgevit.tasks.resize import FloatArray
 from edgevit.tasks.segmentation import confusion, mean_iou
 
 CLOSE = 0.05  # of the box's longer side
 TIE = 0.1  # between logits: 52.5 to 47.5 of a hundred, which is no decision
+PEAK = 0.95  # of a heatmap's highest value: half a pixel from the middle of a trained one
 
 
 class Top1Agreement(Share):
@@ -46,7 +49,7 @@ class MaskAgreement(Confusion):
 
 class KeypointAgreement(Share):
     """Share of the keypoints that the fp32 network finds (its score is above 0) which the other
-    finds within 5 % of the box's longer side.
+    finds within 5 % of the box's longer side, or where fp32's heatmap is as high as its peak.
     """
 
     def add(self, sample: Sample, found: Sequence[Answer], wanted: Sequence[Answer]) -> None:
@@ -57,8 +60,21 @@ class KeypointAgreement(Share):
             present = want.pose.scores > 0
             apart = got.pose.points.astype(np.float64) - want.pose.points
             close = np.linalg.norm(apart, axis=1) <= CLOSE * max(box[2:])
+            if got.maps and want.maps:
+                close |= _as_high(got.maps[0], want.maps[0])
             self.hits += int((close & present & (got.pose.scores > 0)).sum())
             self.count += int(present.sum())
+
+
+def _as_high(got: FloatArray, want: FloatArray) -> NDArray[np.bool_]:
+    """Whether `want` [K, h, w] is near its peak where `got` has its own: of two peaks that are as
+    high, either is right. [K].
+    """
+    count = len(want)
+    own, other = want.reshape(count, -1), got.reshape(count, -1)
+    there = own[np.arange(count), other.argmax(axis=1)]
+    high: NDArray[np.bool_] = there >= PEAK * own.max(axis=1)
+    return high
 
 
 class FeatureCosine:

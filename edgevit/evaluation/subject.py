@@ -50,7 +50,7 @@ class Answer:
     logits: FloatArray | None = None  # classification, video: [C]
     mask: Labels | None = None  # segmentation: [H, W] at the photo's own size
     pose: Pose | None = None  # pose: in px of the photo
-    maps: tuple[FloatArray, ...] = ()  # features: each output
+    maps: tuple[FloatArray, ...] = ()  # features: each output; pose: the heatmaps [K, h, w]
 
 
 def inputs_of(subject: Subject, sample: Sample) -> list[Prepared]:
@@ -84,7 +84,7 @@ def answer(subject: Subject, outputs: Sequence[Array], prepared: Prepared) -> An
         case "pose":
             maps = _floats(outputs[0])
             _expect(maps.ndim == 4 and maps.shape[:2] == (1, len(subject.labels)), maps)
-            return Answer(pose=decode(maps, prepared))
+            return Answer(pose=decode(maps, prepared), maps=(maps[0],))
         case "features":
             return Answer(maps=tuple(_floats(array) for array in outputs))
     logits = _floats(outputs[0])

@@ -71,6 +71,18 @@ def test_a_class_that_fp32_holds_for_as_likely_agrees(subjects, logits, found, h
     assert tally.value() == hit
 
 
+@pytest.mark.parametrize(("second", "hit"), [(0.96, 1), (0.9, 0)])
+def test_a_peak_that_is_as_high_in_fp32_agrees(subjects, second, hit):
+    want, got = np.zeros((1, 4, 3), np.float32), np.zeros((1, 4, 3), np.float32)
+    want[0, 0, 0], want[0, 3, 2], got[0, 3, 2] = 1.0, second, 1.0
+
+    def told(x, y, heat):
+        return [Answer(pose=Pose(np.array([[x, y]], np.float32), np.ones(1)), maps=(heat,))]
+
+    tally = filled("pose", subjects, [(told(30, 90, got), told(0, 0, want))])
+    assert tally.value() == hit
+
+
 def filled(task, subjects, pairs=None):
     tally = agreement_of(subjects[task])
     for found, wanted in CASES[task][0] if pairs is None else pairs:
