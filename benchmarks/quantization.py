@@ -25,7 +25,7 @@ from benchmarks.rounds import ROOT, changed, commit, others_busy, time_files
 from edgevit.bundle import Bundle, open_bundle
 from edgevit.deployment import deploy
 from edgevit.errors import EdgevitError
-from edgevit.evaluation.gates import judge
+from edgevit.evaluation.gates import GATES, judge
 from edgevit.manifest import FileEntry
 from edgevit.models.zoo import MODELS
 from edgevit.ports import to_file
@@ -84,6 +84,7 @@ def _spec(name: str, word: str, formats: tuple[str, ...], place: Path, samples: 
         place,
         runtimes=formats,
         precision=word,
+        eval_data=None if word == "fp32" else "scenes",  # fp16 too, which has no gate
         eval_samples=samples,
         accept_accuracy=True,  # the table says which miss their gate
         compare_speed=False,  # timed here, longer
@@ -94,6 +95,7 @@ def _spec(name: str, word: str, formats: tuple[str, ...], place: Path, samples: 
 def _cell(bundle: Bundle, fp32: Bundle, format_: str) -> dict[str, Any]:
     file, base = bundle.entry(format_), fp32.entry(format_)
     found: dict[str, Any] = {
+        "precision": file.precision,
         "size": file.size,
         "fp32_size": base.size,
         "sqnr": file.verification.sqnr,
@@ -158,11 +160,17 @@ def _texts(found: Mapping[str, Any]) -> list[str]:
         score["metric"] if score else "-",
         f"{score['value']:.4f}" if score else "-",
         f"{score['reference']:.4f}" if score and score["reference"] is not None else "-",
-        ("kept" if found["passed"][0] else "**missed**") if score else "-",
+        _gate(found) if score else "-",
         f"{found['sqnr']:.1f} dB",
         size,
         _speed(found),
     ]
+
+
+def _gate(found: Mapping[str, Any]) -> str:
+    if found["precision"] not in GATES:
+        return "none"
+    return "kept" if found["passed"][0] else "**missed**"
 
 
 def _speed(found: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ ACCURACY = {"metric": "top-1", "value": 0.75, "reference": 0.76, "samples": 200,
 
 def cell(**change):
     return {
+        "precision": "w8a8",
         "size": 30,
         "fp32_size": 100,
         "sqnr": 28.37,
@@ -44,6 +45,10 @@ def test_a_cell_has_score_size_and_speed():
     assert (told["score"], told["fp32"], told["gate"]) == ("0.7500", "0.7600", "kept")
     assert (told["SQNR"], told["size to fp32"]) == ("28.4 dB", "0.30")
     assert told["speed to fp32"] == "2.00 (2.00 to 2.00)"
+
+
+def test_a_precision_without_a_gate_says_so():
+    assert only(cell(precision="fp16"))["gate"] == "none"
 
 
 def test_what_does_not_win_and_what_misses_is_said():

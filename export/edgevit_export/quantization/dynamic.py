@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from edgevit_export.errors import Unsupported
 from edgevit_export.quantization.layers import Layers, layers_of
 from edgevit_export.quiet import quiet
 from edgevit_export.scheme import PRECISIONS, Scheme
@@ -31,7 +32,7 @@ def dynamic(
         from torchao.quantization import Int8DynamicActivationIntxWeightConfig, quantize_
         from torchao.quantization.granularity import PerAxis, PerGroup
 
-    layers = layers_of(model, example, scheme, ("Linear",))
+    layers = linear_layers(model, example, scheme)
     copied = copy.deepcopy(model)
     narrow = narrow_layers(copied, layers) if _bits(scheme) == 4 else frozenset()
     eight = Int8DynamicActivationIntxWeightConfig(
@@ -50,6 +51,18 @@ def dynamic(
     if _bits(scheme) == 4:
         facts["four_bit_layers"] = len(narrow)
     return copied, facts
+
+
+def linear_layers(model: nn.Module, example: tuple[Tensor, ...], scheme: Scheme) -> Layers:
+    """The linear layers that a scheme applies to; raises `Unsupported` where there are none."""
+    try:
+        return layers_of(model, example, scheme, ("Linear",))
+    except Unsupported:
+        raise Unsupported(
+            f"{scheme.precision} is of linear layers here, and the network has none that it could"
+            " be made of.",
+            next="--precision w8a8",
+        ) from None
 
 
 def narrow_layers(model: nn.Module, layers: Layers) -> frozenset[str]:
