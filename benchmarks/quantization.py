@@ -95,7 +95,6 @@ def _spec(name: str, word: str, formats: tuple[str, ...], place: Path, samples: 
 def _cell(bundle: Bundle, fp32: Bundle, format_: str) -> dict[str, Any]:
     file, base = bundle.entry(format_), fp32.entry(format_)
     found: dict[str, Any] = {
-        "precision": file.precision,
         "size": file.size,
         "fp32_size": base.size,
         "sqnr": file.verification.sqnr,
@@ -146,10 +145,10 @@ def lines(rows: Mapping[str, Any]) -> Iterator[list[str]]:
             for word in (w for w in WORDS if w in entry.precisions):
                 found = rows[name]["cells"].get(f"{word}/{format_}")
                 if found is not None:
-                    yield [name, format_, word, *_texts(found)]
+                    yield [name, format_, word, *_texts(word, found)]
 
 
-def _texts(found: Mapping[str, Any]) -> list[str]:
+def _texts(word: str, found: Mapping[str, Any]) -> list[str]:
     if "failed" in found:
         return [f"failed: {found['failed'].replace('|', '/')}", *["-"] * 6]
     size = f"{found['size'] / found['fp32_size']:.2f}"
@@ -160,15 +159,15 @@ def _texts(found: Mapping[str, Any]) -> list[str]:
         score["metric"] if score else "-",
         f"{score['value']:.4f}" if score else "-",
         f"{score['reference']:.4f}" if score and score["reference"] is not None else "-",
-        _gate(found) if score else "-",
+        _gate(word, found) if score else "-",
         f"{found['sqnr']:.1f} dB",
         size,
         _speed(found),
     ]
 
 
-def _gate(found: Mapping[str, Any]) -> str:
-    if found["precision"] not in GATES:
+def _gate(word: str, found: Mapping[str, Any]) -> str:
+    if word not in GATES:
         return "none"
     return "kept" if found["passed"][0] else "**missed**"
 

@@ -12,7 +12,6 @@ ACCURACY = {"metric": "top-1", "value": 0.75, "reference": 0.76, "samples": 200,
 
 def cell(**change):
     return {
-        "precision": "w8a8",
         "size": 30,
         "fp32_size": 100,
         "sqnr": 28.37,
@@ -48,7 +47,8 @@ def test_a_cell_has_score_size_and_speed():
 
 
 def test_a_precision_without_a_gate_says_so():
-    assert only(cell(precision="fp16"))["gate"] == "none"
+    (line,) = lines({"vit-micro": row(fp16_onnx=cell())})
+    assert dict(zip(COLUMNS, line, strict=True))["gate"] == "none"
 
 
 def test_what_does_not_win_and_what_misses_is_said():
