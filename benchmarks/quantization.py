@@ -35,11 +35,12 @@ from edgevit_export.errors import ExportError
 from edgevit_export.formats import FORMATS, why_absent
 from edgevit_export.scheme import PRECISIONS
 from edgevit_runtimes.device import machine_facts
+from edgevit_runtimes.errors import RuntimesError
 from edgevit_runtimes.timing import ratio_interval
 
 NAMES = tuple(name for name in MODELS if demo_weights(name) is not None)
 WORDS = tuple(name for name in PRECISIONS if name != "fp32")
-FAILURES = (EdgevitError, ExportError)
+FAILURES = (EdgevitError, ExportError, RuntimesError)
 RECORDS = ROOT / "docs" / "quantization.json"
 PAGE = ROOT / "docs" / "quantization.md"
 ROUNDS, WARMUP = 60, 5

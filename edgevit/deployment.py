@@ -1,6 +1,7 @@
 """deploy: the order of everything, from a DeploySpec to a sealed bundle."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,10 +54,14 @@ NATURAL_CASES = 4  # of quantized files, whose worst is the SQNR of the manifest
 FEWEST_REST = 50  # pictures of a calibration folder that were not used, to measure agreement on
 FLOATS = ("fp32", "fp16")
 
+# The job with other weights, and the words on them for the manifest.
+Tune = Callable[[Job], tuple[Job, str]]
 
-def deploy(spec: DeploySpec, report: Report = lambda _: None) -> Bundle:
+
+def deploy(spec: DeploySpec, report: Report = lambda _: None, tune: Tune | None = None) -> Bundle:
     """Load, rewrite, export, compare and seal; returns the sealed bundle.
 
+    tune: trains the rewritten network before files are made of it (edgevit/finetuning.py).
     Raises the errors of `edgevit.errors` and `edgevit_export.errors`; then nothing is left at
     `spec.output_dir` that was not there before.
     """
@@ -66,12 +71,15 @@ def deploy(spec: DeploySpec, report: Report = lambda _: None) -> Bundle:
     preprocessing = preprocessing_for(spec, network.recipe)
     subject = Subject(spec.card.task, labels, preprocessing)
     # Before the rewrites, which take longer than finding out that a picture is broken.
-    samples = calibrate(spec, subject, report)
+    samples = calibrate(spec, subject, report, tune is not None)
     gate = gate_data(spec, subject, samples, report)
     passes: list[PassEntry] = []
     common = rewrite(network, "common", None, spec, passes, report)
     cases, photo = golden_cases(reference, spec, preprocessing)
     job = Job(spec, network, reference, common, cases, subject, samples, gate, report)
+    if tune is not None:
+        job, how = tune(job)
+        weights = replace(weights, note=f"{weights.note}; {how}")
     with sealed(spec.output_dir, spec.force) as folder:
         made = make_files(job, folder)
         if spec.compare_speed:
@@ -102,10 +110,12 @@ def deploy(spec: DeploySpec, report: Report = lambda _: None) -> Bundle:
     return open_bundle(spec.output_dir)
 
 
-def calibrate(spec: DeploySpec, subject: Subject, report: Report) -> Calibration | None:
+def calibrate(
+    spec: DeploySpec, subject: Subject, report: Report, needed: bool = False
+) -> Calibration | None:
     """The samples of a precision that needs some, each read once and found good."""
     tried = {name for fmt in spec.formats for name in candidates(spec.resolved_precision, fmt)}
-    if not any(PRECISIONS[name].activations == "static" for name in tried):
+    if not (needed or any(PRECISIONS[name].activations == "static" for name in tried)):
         return None
     samples = calibration(
         spec.calibration_data,

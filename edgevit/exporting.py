@@ -30,10 +30,12 @@ from edgevit.quantize.recipes import RECIPES
 from edgevit.spec import DeploySpec
 from edgevit.steps import Report, Step
 from edgevit_export.artifact import Artifact
+from edgevit_export.errors import LoweringFailed
 from edgevit_export.formats import FORMATS
 from edgevit_export.names import Names
 from edgevit_export.scheme import PRECISIONS, Scheme
 from edgevit_runtimes.engines import open_session
+from edgevit_runtimes.errors import RunFailed
 
 if TYPE_CHECKING:
     from edgevit.models.layers import Network
@@ -152,9 +154,11 @@ def _attempt(job: Job, name: str, state: _Waiting, folder: Path) -> Made | None:
     precision = state.left.pop(0)
     try:
         return _make(job, name, precision, folder)
-    except CheckFailed as error:
+    except (CheckFailed, LoweringFailed, RunFailed) as error:
         if not state.left:
-            raise with_rounding(error, job.reference, job.cases) from error
+            if isinstance(error, CheckFailed):
+                raise with_rounding(error, job.reference, job.cases) from error
+            raise
         state.tried.append(error.message.rstrip("."))
         job.report(Step("note", f"{error.message.rstrip('.')}; trying {state.left[0]}"))
         _give_up(folder / f"model{FORMATS[name].suffix}")

@@ -1,7 +1,7 @@
 """`edgevit export`."""
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from edgevit.bundle import Bundle
     from edgevit.spec import DeploySpec
     from edgevit.speeds import Speed
+    from edgevit.steps import Step
     from edgevit_export.scheme import Observer
 
 EXAMPLES = """\b
@@ -219,8 +220,6 @@ def export(
         terminal.working("start")
         from edgevit.deployment import check_spec, deploy
         from edgevit.loading import load
-        from edgevit.speeds import Speed
-        from edgevit.steps import Step
 
         for spec in specs:
             check_spec(spec)
@@ -232,22 +231,73 @@ def export(
             return
         made = []
         for spec in specs:
-            speeds: dict[str, Speed] = {}
+            made.append(Exported(terminal))
+            made[-1].bundle = deploy(spec, made[-1].report)
+        print_exported(made, as_json, explain)
+        terminal.next(made[0].next())
 
-            def report(step: Step, speeds: dict[str, Speed] = speeds) -> None:
-                if isinstance(step.value, Speed):
-                    speeds[step.value.file] = step.value
-                terminal.report(step)
 
-            made.append((deploy(spec, report), speeds))
-        if as_json:
-            from edgevit.summary import bundle_summary
+class Exported:
+    """A bundle that is being made, and what its steps tell beside it."""
 
-            print_json([_with_speeds(bundle_summary(bundle), found) for bundle, found in made])
-        else:
-            for bundle, found in made:
-                _print_bundle(bundle, found, explain)
-        terminal.next(_next(made[0][0]))
+    bundle: "Bundle"
+
+    def __init__(self, terminal: Terminal) -> None:
+        self.terminal = terminal
+        self.speeds: dict[str, Speed] = {}  # by file
+
+    def report(self, step: "Step") -> None:
+        """Show a step, and keep a speed that it tells."""
+        from edgevit.speeds import Speed
+
+        if isinstance(step.value, Speed):
+            self.speeds[step.value.file] = step.value
+        self.terminal.report(step)
+
+    def next(self) -> str:
+        """What to do with the bundle: look at what it does where something of it runs here."""
+        place = shlex.quote(str(self.bundle.path))
+        file = self.bundle.entry()
+        if file.verification.status == "executed":
+            source = "VIDEO.mp4" if self.bundle.manifest.task == "video" else "PHOTO.jpg"
+            return f"edgevit run {place} {source} -o results"
+        return f"edgevit inspect {shlex.quote(str(self.bundle.path / file.path))}"
+
+    def summary(self) -> dict[str, Any]:
+        """Plain data; every file says how fast it is beside fp32, null where that is unknown."""
+        from edgevit.summary import bundle_summary
+
+        summary: dict[str, Any] = bundle_summary(self.bundle)
+        for file in summary["files"]:
+            found = self.speeds.get(Path(file["path"]).name)
+            file["speed_to_fp32"] = None if found is None else asdict(found)
+        return summary
+
+    def table(self) -> tuple[list[str], list[list[str]]]:
+        """Columns, and a row a file."""
+        from edgevit.summary import FILE_COLUMNS, file_rows
+
+        columns, rows = list(FILE_COLUMNS), file_rows(self.bundle)
+        if self.speeds:
+            columns.append("speed to fp32, here")
+            for row in rows:
+                found = self.speeds.get(row[0])
+                row.append("-" if found is None else found.cell())
+        return columns, rows
+
+
+def print_exported(made: Sequence[Exported], as_json: bool, explain: bool = False) -> None:
+    """All bundles on stdout."""
+    if as_json:
+        print_json([one.summary() for one in made])
+        return
+    for one in made:
+        if explain:
+            from edgevit.summary import pass_rows
+
+            columns = ("pass", "stage", "format", "operations", "largest difference (float64)")
+            print_table(columns, pass_rows(one.bundle), "Rewrites")
+        print_table(*one.table(), str(one.bundle.path))
 
 
 def _spread(
@@ -273,16 +323,6 @@ def _spread(
     return specs
 
 
-def _next(bundle: "Bundle") -> str:
-    """What to do with a fresh bundle: look at what it does where something of it runs here."""
-    place = shlex.quote(str(bundle.path))
-    file = bundle.entry()
-    if file.verification.status == "executed":
-        source = "VIDEO.mp4" if bundle.manifest.task == "video" else "PHOTO.jpg"
-        return f"edgevit run {place} {source} -o results"
-    return f"edgevit inspect {shlex.quote(str(bundle.path / file.path))}"
-
-
 def _print_plan(specs: "list[DeploySpec]", as_json: bool) -> None:
     rows = [
         {
@@ -302,26 +342,3 @@ def _print_plan(specs: "list[DeploySpec]", as_json: bool) -> None:
         [" ".join(map(str, v)) if isinstance(v, list) else str(v) for v in r.values()] for r in rows
     ]
     print_table(rows[0], shown, "Nothing was written (--dry-run)")
-
-
-def _with_speeds(summary: dict[str, Any], speeds: "Mapping[str, Speed]") -> dict[str, Any]:
-    """The summary of a bundle whose files say how fast they are beside fp32, null where unknown."""
-    for file in summary["files"]:
-        found = speeds.get(Path(file["path"]).name)
-        file["speed_to_fp32"] = None if found is None else asdict(found)
-    return summary
-
-
-def _print_bundle(bundle: "Bundle", speeds: "Mapping[str, Speed]", explain: bool) -> None:
-    from edgevit.summary import FILE_COLUMNS, file_rows, pass_rows
-
-    if explain:
-        columns = ("pass", "stage", "format", "operations", "largest difference (float64)")
-        print_table(columns, pass_rows(bundle), "Rewrites")
-    shown, rows = list(FILE_COLUMNS), file_rows(bundle)
-    if speeds:
-        shown.append("speed to fp32, here")
-        for row in rows:
-            found = speeds.get(row[0])
-            row.append("-" if found is None else found.cell())
-    print_table(shown, rows, str(bundle.path))

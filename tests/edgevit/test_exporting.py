@@ -19,6 +19,7 @@ from edgevit.spec import DeploySpec
 from edgevit.verify import verify_bundle
 from edgevit_export.artifact import Artifact
 from edgevit_export.formats import FORMATS
+from edgevit_runtimes.errors import RunFailed
 
 
 @pytest.fixture(scope="module")
@@ -122,6 +123,8 @@ def rounds(tmp_path, monkeypatch):
                 raise CheckFailed(f"{name} does not compute what the network computes.")
             path = folder / f"model{FORMATS[name].suffix}"
             path.write_bytes(b"file")
+            if outcomes.get((name, word)) == "broken":
+                raise RunFailed(f"{name} cannot open {path.name}.")
             artifact = Artifact(name, path, word, 4, "0" * 64, (), (), {})
             return Made(artifact, Verification("executed", ""), ())
 
@@ -165,6 +168,16 @@ def test_one_that_computes_something_else_gives_way_too(rounds):
     (made,) = run()
     assert made.artifact.precision == "mixed"
     assert [word for _, word in tried] == ["w8a8", "mixed"]
+
+
+def test_a_file_that_cannot_be_opened_gives_way_too(rounds):
+    run, tried, told = rounds({("onnx", "w8a8"): "broken"})
+    (made,) = run()
+    assert made.artifact.precision == "mixed"
+    assert any("onnx cannot open model.onnx; trying mixed" in step.text for step in told)
+    run, _, _ = rounds({("onnx", "w8a8"): "broken"}, precision="w8a8")
+    with pytest.raises(RunFailed, match="cannot open"):
+        run()
 
 
 def test_where_none_keeps_its_gate_nothing_is_made(rounds):

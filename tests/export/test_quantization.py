@@ -64,6 +64,21 @@ class Padded(nn.Sequential):
         super().__init__(nn.Conv2d(8, 8, 3, padding=1, padding_mode="circular"))
 
 
+class Pooled(nn.Sequential):
+    """A pool between two layers, which XNNPACK computes as integers of one scale."""
+
+    def __init__(self):
+        super().__init__(
+            nn.Conv2d(8, 8, 3, padding=1),
+            nn.ReLU(),
+            nn.MaxPool2d(3, 2, 1),
+            nn.Conv2d(8, 4, 1),
+            nn.Sigmoid(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(4, 4, 1),
+        )
+
+
 class Twice(nn.Module):
     """One layer at two places, and two layers of one weight."""
 
@@ -103,7 +118,7 @@ class Overflows(nn.Sequential):
         return super().forward(x * 1e38)
 
 
-ODD = (Depthwise, Deconvolution, Grouped, Padded, Twice, FloatEnd)
+ODD = (Depthwise, Deconvolution, Grouped, Padded, Pooled, Twice, FloatEnd)
 
 
 @pytest.mark.parametrize("format_", RUN)

@@ -15,6 +15,7 @@ from torchao.quantization.pt2e.quantizer import (
     QuantizationAnnotation,
     QuantizationSpec,
     Quantizer,
+    SharedQuantizationSpec,
 )
 
 from edgevit_export.quantization.observers import KINDS, SMALLEST_SCALE
@@ -24,6 +25,9 @@ from edgevit_export.scheme import Scheme
 
 # What a runtime folds into the layer before it, so that its output is the one to quantize.
 FOLDED = (ATEN.relu.default, ATEN.relu_.default, ATEN.relu6.default, ATEN.hardtanh.default)
+# What only picks among its inputs: integer where they are, on the same scale. Between two layers
+# XNNPACK computes it as integers, and a file with two scales there cannot be opened.
+PICKING = (ATEN.max_pool2d.default,)
 ANNOTATION = "quantization_annotation"  # torchao's key
 
 
@@ -54,6 +58,8 @@ class Places(Quantizer):  # type: ignore[misc]  # torchao is untyped
     def annotate(self, graph: GraphModule) -> GraphModule:
         """Mark inputs, weights and outputs of every layer that is to be integer."""
         for node in graph.graph.nodes:
+            if node.target in PICKING:
+                self._share(node)
             path = layer_path(node)
             if path is None or any(fnmatchcase(path, p) for p in self.scheme.floats):
                 continue
@@ -72,6 +78,17 @@ class Places(Quantizer):  # type: ignore[misc]  # torchao is untyped
         )
         if end is not node:
             end.meta[ANNOTATION] = QuantizationAnnotation(output_qspec=output, _annotated=True)
+
+    def _share(self, node: Node) -> None:
+        source = node.args[0]
+        assert isinstance(source, Node)
+        mark = source.meta.get(ANNOTATION)
+        if mark is None or mark.output_qspec is None:
+            return
+        same = SharedQuantizationSpec(source)
+        node.meta[ANNOTATION] = QuantizationAnnotation(
+            input_qspec_map={source: same}, output_qspec=same, _annotated=True
+        )
 
     def validate(self, model: GraphModule) -> None:
         """Nothing to check: `annotate` marks what it knows alone."""
