@@ -171,7 +171,7 @@ def test_one_that_computes_something_else_gives_way_too(rounds):
 
 
 def test_a_file_that_cannot_be_opened_gives_way_too(rounds):
-    run, tried, told = rounds({("onnx", "w8a8"): "broken"})
+    run, _, told = rounds({("onnx", "w8a8"): "broken"})
     (made,) = run()
     assert made.artifact.precision == "mixed"
     assert any("onnx cannot open model.onnx; trying mixed" in step.text for step in told)
