@@ -137,10 +137,15 @@ def _narrow(job: Job) -> Iterator[Student]:
     """Linear layers in 4 bits, on the grid of one format after the other."""
     import torch
 
+    from edgevit.reparam.explicit_norms import fold_norm_affines
+
     with quiet():
         from edgevit_export.quantization.narrow import GRIDS, narrow
 
-    made = narrow(job.common, (torch.zeros(job.common.input_shape),), job.spec.keep_float)
+    # ExecuTorch and LiteRT files have the gains of norms in the weights behind them, which changes
+    # the largest weight of a group: rounding is learned as it will be there.
+    folded = fold_norm_affines(deepcopy(job.common)).eval()
+    made = narrow(folded, (torch.zeros(job.common.input_shape),), job.spec.keep_float)
     yield Student(
         made.run,
         dict(made.network.named_parameters()),

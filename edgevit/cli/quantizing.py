@@ -41,7 +41,7 @@ def quantize(
         ),
     ] = None,
     steps: Annotated[int, typer.Option(metavar="NUMBER", help="Of --qat, 8 inputs each.")] = 300,
-    learning_rate: Annotated[float, typer.Option(metavar="NUMBER", help="Of --qat.")] = 1e-4,
+    learning_rate: Annotated[float, typer.Option(metavar="NUMBER", help="Of --qat.")] = 5e-5,
     precision: Annotated[
         str, typer.Option("-p", "--precision", metavar="NAME", help="Of --qat: w8a8 or w4.")
     ] = "w8a8",

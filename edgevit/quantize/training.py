@@ -38,7 +38,7 @@ class Training:
     """How long and how fast; raises `UsageError` on what no training can be."""
 
     steps: int = 300
-    rate: float = 1e-4  # of Adam, at the start of a half cosine
+    rate: float = 5e-5  # of Adam, at the start of a half cosine
     batch: int = 8
     seed: int = 0
 

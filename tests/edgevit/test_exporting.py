@@ -31,6 +31,7 @@ def int8(tmp_path_factory):
         tmp_path_factory.mktemp("int8") / "out",
         runtimes=("onnx",),
         precision="int8",
+        compare_speed=False,
         calibration_samples=8,
         eval_samples=30,
     )
@@ -95,6 +96,7 @@ def test_random_weights_are_not_gated(tmp_path):
         random_weights=True,
         calibration_samples=4,
         edit_weights=False,
+        compare_speed=False,
     )
     bundle = deploy(spec, told.append)
     assert bundle.manifest.accuracy == "not measured"
