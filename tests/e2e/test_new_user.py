@@ -134,7 +134,10 @@ MENTIONED = {
     "inspect": (".pte", ".mlpackage"),
     "doctor": ("--json",),
     "eval": ("BUNDLE", "--data DIR|scenes", "--max-samples", "--weights FILE", "--accept-accuracy"),
-    "quantize": ("MODEL", "--sensitivity", "--calibration-data DIR", "--costs FILE", "--plot FILE"),
+    "quantize": (
+        *("MODEL", "--sensitivity", "--calibration-data DIR", "--costs FILE", "--plot FILE"),
+        *("--qat", "--teacher BUNDLE|MODEL", "--steps"),
+    ),
 }
 
 
