@@ -41,7 +41,10 @@ def quantize(
         ),
     ] = None,
     steps: Annotated[int, typer.Option(metavar="NUMBER", help="Of --qat, 8 inputs each.")] = 300,
-    learning_rate: Annotated[float, typer.Option(metavar="NUMBER", help="Of --qat.")] = 5e-5,
+    learning_rate: Annotated[
+        float | None,
+        typer.Option(metavar="NUMBER", help="Of --qat; else the precision's own."),
+    ] = None,
     precision: Annotated[
         str, typer.Option("-p", "--precision", metavar="NAME", help="Of --qat: w8a8 or w4.")
     ] = "w8a8",
@@ -154,17 +157,19 @@ def _fine_tune(
     spec: "DeploySpec",
     teacher: str | None,
     steps: int,
-    learning_rate: float,
+    learning_rate: float | None,
     as_json: bool,
     quiet: bool,
 ) -> None:
     from edgevit.cli.deploying import Exported, print_exported
     from edgevit.quantize.training import Training
 
-    training = Training(steps=steps, rate=learning_rate, seed=spec.seed)
     with Terminal(quiet) as terminal:
         terminal.working("start")
-        from edgevit.finetuning import fine_tune
+        from edgevit.finetuning import fine_tune, rate_of
+
+        rate = rate_of(spec) if learning_rate is None else learning_rate
+        training = Training(rate, steps, seed=spec.seed)
 
         exported = Exported(terminal)
         exported.bundle = fine_tune(spec, teacher, training, exported.report)

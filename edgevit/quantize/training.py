@@ -37,8 +37,8 @@ Progress = Callable[[int, float], None]  # step, and the best loss so far
 class Training:
     """How long and how fast; raises `UsageError` on what no training can be."""
 
+    rate: float  # of Adam, at the start of a half cosine
     steps: int = 300
-    rate: float = 5e-5  # of Adam, at the start of a half cosine
     batch: int = 8
     seed: int = 0
 

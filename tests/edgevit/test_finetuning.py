@@ -10,7 +10,7 @@ from edgevit import finetuning
 from edgevit.deployment import deploy
 from edgevit.errors import UsageError
 from edgevit.evaluation.gates import GATES
-from edgevit.finetuning import QAT, TRAINABLE, fine_tune
+from edgevit.finetuning import QAT, RATES, fine_tune
 from edgevit.quantize.training import FEWEST, Trained, Training
 from edgevit.spec import DeploySpec
 from edgevit_runtimes.engines import open_session
@@ -25,7 +25,7 @@ SPEC = DeploySpec(
     accept_accuracy=True,
     compare_speed=False,
 )
-SHORT = Training(steps=2, batch=2)
+SHORT = Training(5e-5, steps=2, batch=2)
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def teacher(tmp_path_factory):
     return deploy(replace(SPEC, output_dir=place, precision="fp32"))
 
 
-@pytest.mark.parametrize("precision", TRAINABLE)
+@pytest.mark.parametrize("precision", RATES)
 def test_a_network_is_fine_tuned_and_its_bundle_says_so(precision, tmp_path):
     assert precision in GATES
     told = []
@@ -52,7 +52,7 @@ def test_a_network_is_fine_tuned_and_its_bundle_says_so(precision, tmp_path):
     assert any("step 2 of 2" in step.text for step in told)
 
 
-@pytest.mark.parametrize("precision", TRAINABLE)
+@pytest.mark.parametrize("precision", RATES)
 def test_the_file_holds_the_weights_that_training_left(precision, tmp_path, monkeypatch):
     """A training that moves the head's bias far must show in what the file answers."""
 
@@ -73,7 +73,10 @@ def test_the_file_holds_the_weights_that_training_left(precision, tmp_path, monk
         edits = () if bundle.manifest.calibration is None else bundle.manifest.calibration.edits
         assert (QAT in edits) == (tuned and precision == "w8a8")
     assert "7 of 2 steps on 64 of drawn scenes" in bundle.manifest.weights.note
-    assert np.abs(outputs["tuned"] - outputs["plain"] - 0.25).max() < 0.1
+    # Where norms are folded first, the groups of 4 bits are others.
+    apart = outputs["tuned"] - outputs["plain"]
+    assert abs(apart.mean() - 0.25) < 0.05
+    assert np.abs(apart - 0.25).max() < (0.1 if precision == "w8a8" else 0.5)
 
 
 def test_a_training_that_helps_nothing_leaves_the_weights(tmp_path, monkeypatch):

@@ -120,7 +120,7 @@ def test_too_few_samples_are_refused(count):
             dict(student.named_parameters()),
             outputs_of(student),
             samples(count),
-            Training(),
+            Training(0.01),
         )
 
 
@@ -132,11 +132,11 @@ def test_training_that_diverges_is_refused():
             dict(student.named_parameters()),
             outputs_of(Wrong(1.0)),
             samples(),
-            Training(steps=1),
+            Training(0.01, steps=1),
         )
 
 
 @pytest.mark.parametrize("change", [{"steps": 0}, {"steps": 10**9}, {"rate": 0.0}, {"rate": 2.0}])
 def test_what_no_training_can_be_is_refused(change):
     with pytest.raises(UsageError, match=r"--steps takes|--learning-rate lies"):
-        Training(**change)
+        Training(**{"rate": 0.1, **change})
