@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 
     from edgevit.models.layers import Network
 
-# What can be fine-tuned, and how fast, so that a weight moves by about one of its steps. vit-micro's
-# w8a8 goes from 30.2 dB to 30.8, and stays there with 2e-5; its w4 from 20.3 to 22, and with 3e-4
-# falls to 16.
+# What can be fine-tuned, and how fast: a weight may move by about one of its steps. The w8a8 of
+# vit-micro goes from 30.2 dB to 30.8, and with 2e-5 nowhere; its w4 from 20.3 to 22, and with 3e-4
+# to 16.
 RATES = MappingProxyType({"w8a8": 5e-6, "w4": 5e-5})
 QAT = "qat"  # beside the weight edits of the manifest
 OTHER_TEACHER = "--teacher with a model of `edgevit list`, or with the directory of a bundle"
