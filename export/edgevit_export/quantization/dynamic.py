@@ -59,8 +59,8 @@ def linear_layers(model: nn.Module, example: tuple[Tensor, ...], scheme: Scheme)
         return layers_of(model, example, scheme, ("Linear",))
     except Unsupported:
         raise Unsupported(
-            f"{scheme.precision} is of linear layers here, and the network has none that it could"
-            " be made of.",
+            f"No layer of the network is left to be quantized: {scheme.precision} is of linear"
+            " layers here.",
             next="--precision w8a8",
         ) from None
 
