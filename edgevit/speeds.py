@@ -20,6 +20,7 @@ from edgevit_export.artifact import Artifact
 from edgevit_export.errors import ExportError
 from edgevit_export.scheme import Scheme
 from edgevit_runtimes.engines import open_session
+from edgevit_runtimes.errors import RuntimesError
 from edgevit_runtimes.timing import Run, interleave, ratio_interval
 
 SECONDS = 4.0  # that a comparison is to take
@@ -70,14 +71,14 @@ def tell_speeds(job: Job, made: Sequence[Made]) -> None:
             job.report(Step("note", f"{artifact.path.name} ({artifact.precision}): {why}"))
             continue
         with TemporaryDirectory(prefix="edgevit-fp32-") as folder:
+            job.report(Step("start", f"time {artifact.path.name} beside fp32"))
             try:
                 twin = _twin(job, artifact.format, Path(folder))
-            except ExportError as error:
+                found = compare(artifact, twin, job.cases[0].inputs[0])
+            except (ExportError, RuntimesError) as error:  # the file itself is made and verified
                 text = f"{artifact.path.name}: no fp32 file to time it beside ({error.message})"
                 job.report(Step("note", text))
                 continue
-            job.report(Step("start", f"time {artifact.path.name} beside fp32"))
-            found = compare(artifact, twin, job.cases[0].inputs[0])
         job.report(Step("done" if found.pays else "note", found.sentence(), found))
 
 

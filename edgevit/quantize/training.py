@@ -1,16 +1,15 @@
 """Quantization-aware fine-tuning: a network whose layers round as its file's will is trained to
 answer as a teacher does, on pictures without labels.
 
-Gradients pass the rounding unchanged (Bengio et al., arXiv:1308.3432, section 4; Jacob et al.,
-arXiv:1712.05877, section 3). What is learned are the teacher's outputs as they are, logits before
-softmax (Ba and Caruana, arXiv:1312.6184, section 2.1): softened classes keep the best class as well
-and lose the logits, which files are held to. mvitv2-micro in 4 bits, 200 steps: 26.7 dB to 29.2 by
-squares, to 20.7 by softened classes.
+Gradients pass the rounding unchanged (the straight-through estimator of Bengio et al.,
+arXiv:1308.3432; Jacob et al., arXiv:1712.05877, section 3). What is learned are the teacher's
+outputs as they are, logits before softmax (Ba and Caruana, arXiv:1312.6184): softened classes lose
+the logits, which files are held to. vit-micro in 4 bits, 300 steps: 20.3 dB to 22.2 by squares at
+3e-5, to 20.8 by softened classes at 1e-4, with no better answers.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from copy import deepcopy
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -138,7 +137,7 @@ def _loss(got: Outputs, want: Outputs) -> "Tensor":
 
 
 def _copy(parameters: Mapping[str, "Parameter"]) -> dict[str, "Tensor"]:
-    return {name: deepcopy(value.detach()) for name, value in parameters.items()}
+    return {name: value.detach().clone() for name, value in parameters.items()}
 
 
 def _finite(loss: float) -> float:
@@ -149,11 +148,11 @@ def _finite(loss: float) -> float:
     return loss
 
 
-def outputs_of(network: Callable[["Tensor"], object]) -> Forward:
+def outputs_of(network: "Callable[[Tensor], Tensor | Outputs]") -> Forward:
     """A network whose outputs are always a tuple."""
 
     def run(x: "Tensor") -> Outputs:
         out = network(x)
-        return tuple(out) if isinstance(out, Sequence) else (out,)  # type: ignore[return-value]
+        return out if isinstance(out, tuple) else (out,)
 
     return run

@@ -13,6 +13,7 @@ from edgevit.spec import DeploySpec
 from edgevit.speeds import FEWEST, Speed, compare, tell_speeds
 from edgevit_export.artifact import Artifact
 from edgevit_export.errors import LoweringFailed
+from edgevit_runtimes.errors import RunFailed
 
 
 @pytest.mark.parametrize(
@@ -105,14 +106,15 @@ def test_both_files_run_on_the_input_of_their_own(monkeypatch, tmp_path):
     assert {shape for _, shape in ran} == {(1, 4, 5, 3)}
 
 
-def test_where_there_is_no_fp32_file_it_is_said(monkeypatch, tmp_path):
+@pytest.mark.parametrize("failure", [LoweringFailed, RunFailed])
+def test_where_there_is_no_fp32_file_it_is_said(failure, monkeypatch, tmp_path):
     def fails(*_):
-        raise LoweringFailed("The exporter failed: why.")
+        raise failure("The exporter failed: why.")
 
     monkeypatch.setattr(speeds, "_twin", fails)
     told = []
     made = Made(artifact(tmp_path / "model.onnx", "w8"), Verification("executed", ""), ())
     tell_speeds(SimpleNamespace(report=told.append), [made])
-    (step,) = told
+    _, step = told
     assert "no fp32 file to time it beside (The exporter failed: why.)" in step.text
     assert step.kind == "note"

@@ -37,6 +37,12 @@ class Wrong(nn.Module):
         return x.mean(dim=(2, 3)) * self.gain
 
 
+def trained(student, teacher, training, count=FEWEST, progress=lambda *_: None):
+    parameters = dict(student.named_parameters())
+    given = (outputs_of(student), parameters, outputs_of(teacher), samples(count))
+    return distill(*given, training, progress)
+
+
 def held_loss(student, teacher):
     """The mean relative squared error of what `distill` holds out."""
     found = []
@@ -49,13 +55,11 @@ def held_loss(student, teacher):
 def test_training_finds_the_teachers_answers():
     student, teacher = Wrong(1.5), Wrong(1.0)
     told = []
-    found = distill(
-        outputs_of(student),
-        dict(student.named_parameters()),
-        outputs_of(teacher),
-        samples(),
+    found = trained(
+        student,
+        teacher,
         Training(steps=60, rate=0.05),
-        lambda step, loss: told.append((step, loss)),
+        progress=lambda step, loss: told.append((step, loss)),
     )
     assert abs(float(student.gain.detach()) - 1) < 0.1
     assert found.after < 0.1 * found.before
@@ -67,13 +71,7 @@ def test_training_finds_the_teachers_answers():
 def test_the_weights_end_where_they_were_best():
     """A rate that overshoots makes nothing better, and must leave no trace."""
     student, teacher = Wrong(1.0), Wrong(1.0)
-    found = distill(
-        outputs_of(student),
-        dict(student.named_parameters()),
-        outputs_of(teacher),
-        samples(),
-        Training(steps=3, rate=0.9),
-    )
+    found = trained(student, teacher, Training(steps=3, rate=0.9))
     assert found.step == 0
     assert found.before == found.after == pytest.approx(0.0, abs=1e-9)
     assert float(student.gain.detach()) == 1.0
@@ -81,13 +79,7 @@ def test_the_weights_end_where_they_were_best():
 
 def test_the_loss_told_is_that_of_the_state_that_is_left():
     student, teacher = Wrong(1.5), Wrong(1.0)
-    found = distill(
-        outputs_of(student),
-        dict(student.named_parameters()),
-        outputs_of(teacher),
-        samples(),
-        Training(steps=10, rate=0.05),
-    )
+    found = trained(student, teacher, Training(steps=10, rate=0.05))
     with torch.no_grad():
         assert held_loss(student, teacher) == pytest.approx(found.after, rel=1e-4)
 
@@ -115,25 +107,13 @@ def test_the_same_seed_trains_the_same_weights():
 def test_too_few_samples_are_refused(count):
     student = Wrong(1.0)
     with pytest.raises(UsageError, match=f"{FEWEST} samples or more, not {count}"):
-        distill(
-            outputs_of(student),
-            dict(student.named_parameters()),
-            outputs_of(student),
-            samples(count),
-            Training(0.01),
-        )
+        trained(student, student, Training(0.01), count)
 
 
 def test_training_that_diverges_is_refused():
     student = Wrong(float("nan"))
     with pytest.raises(UsageError, match="not finite"):
-        distill(
-            outputs_of(student),
-            dict(student.named_parameters()),
-            outputs_of(Wrong(1.0)),
-            samples(),
-            Training(0.01, steps=1),
-        )
+        trained(student, Wrong(1.0), Training(0.01, steps=1))
 
 
 @pytest.mark.parametrize("change", [{"steps": 0}, {"steps": 10**9}, {"rate": 0.0}, {"rate": 2.0}])
