@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from edgevit.classic import with_classic
-from edgevit.errors import CheckFailed
+from edgevit.errors import CheckFailed, UsageError
 from edgevit.evaluation.gates import Verdict, gate_of, judge
 from edgevit.evaluation.measuring import agreement_name, measure
 from edgevit.evaluation.samples import DataSet
@@ -171,6 +171,7 @@ def _make(job: Job, name: str, precision: str, folder: Path) -> Made:
     scheme = scheme_for(job, precision)
     source = edited(job) if scheme.calibrated else job.common
     shaped = rewrite(source, "format", name, spec, passes, report)
+    _check_keep_float(spec.keep_float, name, shaped)
     if precision == "fp16" and name in HALF_PRODUCTS:
         _tell_overflow(job, shaped)
     artifact = export(with_output(shaped, spec.output), name, scheme, folder, job)
@@ -180,6 +181,20 @@ def _make(job: Job, name: str, precision: str, folder: Path) -> Made:
         artifact, found, job.cases, bounds, lambda text: report(Step("note", text))
     )
     return Made(artifact, found, tuple(passes))
+
+
+def _check_keep_float(patterns: Sequence[str], name: str, network: "Network") -> None:
+    """Raise `UsageError` on a pattern that names no module of what a file is made from."""
+    from edgevit_export.quantization.paths import kept_float
+
+    modules = [path for path, _ in network.named_modules() if path]
+    for pattern in patterns:
+        if not any(kept_float(path, (pattern,)) for path in modules):
+            raise UsageError(
+                f"--keep-float {pattern} names no part of the network that {name} files are made"
+                " of.",
+                next="edgevit quantize MODEL --sensitivity --json, which names the blocks",
+            )
 
 
 def _tell_overflow(job: Job, network: "Network") -> None:

@@ -21,7 +21,7 @@ class Block:
     @property
     def patterns(self) -> tuple[str, ...]:
         """What names it in every format's network, whose rewrites change no start of a path."""
-        return (self.name, f"{self.name}.*")
+        return (self.name,)
 
 
 def block_of(path: str) -> str:

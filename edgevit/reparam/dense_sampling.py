@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgevit.models.deformable import DeformableAttention
-from edgevit.reparam.sampling import PixelAttention, constant_linear, deformables
+from edgevit.reparam.sampling import PixelAttention, Table, deformables
 
 # Numbers in the matrices of all heads. At 2 million (256 px) the products take 0.7 to 0.9 of the
 # time of gathering, at 33 million (512 px) 1.6 times as much (XNNPACK on x86, 1 thread).
@@ -27,7 +27,7 @@ class DenseAttention(PixelAttention):
         super().__init__(attention)
         self.together = together or self.heads
         each, points = self.each, self.points
-        pick = torch.eye(each, dtype=self.columns.weight.dtype)
+        pick = torch.eye(each, dtype=self.value_proj.weight.dtype)
         self.register_buffer("one", pick.new_ones(1, 1))
         self.to_columns, self.to_rows, self.to_weights = (nn.ModuleList() for _ in range(3))
         for level, (height, width) in enumerate(self.levels):
@@ -35,9 +35,9 @@ class DenseAttention(PixelAttention):
             wide = chosen[:, :, None].expand(-1, -1, width).reshape(each, -1)
             high = chosen[:, None, :].expand(-1, height, -1).reshape(each, -1)
             i, j = (torch.arange(side, dtype=pick.dtype) for side in (height, width))
-            self.to_columns.append(constant_linear(wide, -j.repeat(points)))
-            self.to_rows.append(constant_linear(high, -i.repeat_interleave(points)))
-            self.to_weights.append(constant_linear(high))
+            self.to_columns.append(Table(wide, -j.repeat(points)))
+            self.to_rows.append(Table(high, -i.repeat_interleave(points)))
+            self.to_weights.append(Table(high))
 
     def hat(self, distance: Tensor) -> Tensor:
         """max(0, 1 - |distance|)."""

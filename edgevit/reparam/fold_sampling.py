@@ -18,23 +18,23 @@ class GridAttention(nn.Module):
         sampling = attention.sampling
         self.heads, self.points, self.levels = sampling.heads, sampling.points, sampling.levels
         self.each, self.queries = len(self.levels) * self.points, len(sampling.reference)
-        self.places = attention.sampling_offsets
+        self.sampling_offsets = attention.sampling_offsets
         self.attention_weights = attention.attention_weights
         self.value_proj = attention.value_proj
         self.output_proj = attention.output_proj
-        weight = self.places.weight
+        weight = self.sampling_offsets.weight
         with torch.no_grad():
             factor = (2 / sampling.sizes.to(weight)).repeat(self.heads, 1).flatten()
             weight.mul_(factor[:, None])
-            self.places.bias.mul_(factor)
+            self.sampling_offsets.bias.mul_(factor)
         centers = 2 * sampling.reference.to(weight) - 1
         self.register_buffer("centers", centers.repeat(1, self.heads * self.each)[None])
 
     def forward(self, query: Tensor, value: Tensor) -> Tensor:
         """[1, Q, C] and [1, sum H * W, C] -> [1, Q, C]."""
         heads, queries, points = self.heads, self.queries, self.points
-        places = (self.places(query) + self.centers).reshape(queries, heads, self.each * 2)
-        places = places.transpose(0, 1)
+        places = self.sampling_offsets(query) + self.centers
+        places = places.reshape(queries, heads, self.each * 2).transpose(0, 1)
         mix = self.attention_weights(query).reshape(queries, heads, self.each).softmax(dim=-1)
         mix = mix.transpose(0, 1)
         value = self.value_proj(value)[0].transpose(0, 1)  # [heads * width, sum H * W]

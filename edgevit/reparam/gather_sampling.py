@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgevit.models.deformable import DeformableAttention
-from edgevit.reparam.sampling import PixelAttention, constant_linear, deformables
+from edgevit.reparam.sampling import PixelAttention, Table, deformables
 
 EXACT = 1 << 24  # float32 holds every whole number up to here
 
@@ -45,9 +45,9 @@ class GatheredAttention(PixelAttention):
         repeat = torch.eye(self.each, dtype=first.dtype).repeat_interleave(4, dim=1)
         v = first.new_tensor([0, 1, 0, 1]).repeat(self.each)
         u = first.new_tensor([0, 0, 1, 1]).repeat(self.each)
-        self.to_columns = constant_linear(repeat * (2 * v - 1), 1 - v)
-        self.to_rows = constant_linear(repeat * (2 * u - 1), 1 - u)
-        self.to_weights = constant_linear(repeat)
+        self.to_columns = Table(repeat * (2 * v - 1), 1 - v)
+        self.to_rows = Table(repeat * (2 * u - 1), 1 - u)
+        self.to_weights = Table(repeat)
 
     def table(self, value: Tensor) -> Tensor:
         """[sum H * W, heads * width] -> [cells * heads, 4 * width]."""

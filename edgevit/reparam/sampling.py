@@ -22,12 +22,17 @@ class PixelAttention(nn.Module):
         self.each = len(self.levels) * self.points  # points of a query and head
         self.queries = len(sampling.reference)
         self.width = attention.value_proj.out_features // self.heads
-        self.columns = _every_second(attention.sampling_offsets, 0)
-        self.rows = _every_second(attention.sampling_offsets, 1)
+        # Under the name of what they are parts of, by which recipes find them.
+        self.sampling_offsets = nn.ModuleDict(
+            {
+                "columns": _every_second(attention.sampling_offsets, 0),
+                "rows": _every_second(attention.sampling_offsets, 1),
+            }
+        )
         self.attention_weights = attention.attention_weights
         self.value_proj = attention.value_proj
         self.output_proj = attention.output_proj
-        reference = sampling.reference.to(self.columns.weight.dtype)
+        reference = sampling.reference.to(self.value_proj.weight)
         for name, axis, sizes in (
             ("column_centers", 0, [w for _, w in self.levels]),
             ("row_centers", 1, [h for h, _ in self.levels]),
@@ -38,14 +43,16 @@ class PixelAttention(nn.Module):
         """A number a level -> a number a point: [1, 1] with one level, [1, heads * each] with
         more.
         """
-        values = self.columns.weight.new_tensor(levels)
+        values = self.value_proj.weight.new_tensor(levels)
         if len(levels) == 1:
             return values.reshape(1, 1)
         return values.repeat_interleave(self.points).repeat(self.heads).reshape(1, -1)
 
     def places(self, query: Tensor) -> tuple[Tensor, Tensor]:
         """[Q, C] -> column and row of every point, [Q, heads * each] each."""
-        return self.columns(query) + self.column_centers, self.rows(query) + self.row_centers
+        offsets = self.sampling_offsets
+        columns, rows = offsets["columns"](query), offsets["rows"](query)
+        return columns + self.column_centers, rows + self.row_centers
 
     def sample(self, query: Tensor, value: Tensor) -> Tensor:
         """Query [Q, C] and projected value [sum H * W, heads * width] -> [Q, heads * width]."""
@@ -72,16 +79,25 @@ def deformables(model: nn.Module, example: Tensor) -> list[tuple[str, Deformable
     ]
 
 
-def constant_linear(matrix: Tensor, bias: Tensor | None = None) -> nn.Linear:
-    """x -> x @ matrix + bias, matrix [inputs, outputs]: a product every delegate takes."""
-    inputs, outputs = matrix.shape
-    linear = nn.Linear(inputs, outputs, bias=bias is not None, dtype=matrix.dtype)
-    linear.weight = nn.Parameter(matrix.T.contiguous(), requires_grad=False)
-    if bias is not None:
-        linear.bias = nn.Parameter(bias, requires_grad=False)
-    return linear
+class Table(nn.Linear):
+    """x -> x @ matrix + bias, matrix [inputs, outputs]: a product that every delegate takes.
+
+    Not a layer of the network but of its geometry, and of a class of its own for that: what reads
+    places in pixels is integer in no precision (a step of 8 bits over a map of 64 is a quarter of a
+    pixel).
+    """
+
+    def __init__(self, matrix: Tensor, bias: Tensor | None = None) -> None:
+        inputs, outputs = matrix.shape
+        super().__init__(inputs, outputs, bias=bias is not None, dtype=matrix.dtype)
+        self.weight = nn.Parameter(matrix.T.contiguous(), requires_grad=False)
+        if bias is not None:
+            self.bias = nn.Parameter(bias, requires_grad=False)
 
 
 def _every_second(linear: nn.Linear, start: int) -> nn.Linear:
     weight, bias = linear.weight.detach()[start::2], linear.bias.detach()[start::2]
-    return constant_linear(weight.T, bias.clone())
+    half = nn.Linear(weight.shape[1], weight.shape[0], dtype=weight.dtype)
+    half.weight = nn.Parameter(weight.clone(), requires_grad=False)
+    half.bias = nn.Parameter(bias.clone(), requires_grad=False)
+    return half

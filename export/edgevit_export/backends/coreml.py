@@ -25,7 +25,8 @@ from edgevit_export.capture import capture
 from edgevit_export.errors import Unsupported
 from edgevit_export.formats import FORMATS, tool_versions
 from edgevit_export.names import Names
-from edgevit_export.quantization.layers import check_half, kept_float, kept_fp32, layers_of
+from edgevit_export.quantization.layers import check_half, kept_fp32, layers_of
+from edgevit_export.quantization.paths import kept_float
 from edgevit_export.quiet import quiet
 from edgevit_export.scheme import KEEPS_FP32, Scheme
 

@@ -1,9 +1,8 @@
 """Which layers a precision applies to, and how their weights are found again in a written file."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from torch.fx import GraphModule
 
 from edgevit_export.capture import capture
 from edgevit_export.errors import BadCalibration, Unsupported
-from edgevit_export.quantization.paths import layer_paths
+from edgevit_export.quantization.paths import kept_float, layer_paths
 from edgevit_export.scheme import KEEPS_FP32, Scheme
 
 HALF_LARGEST = 65504.0  # the largest finite float16
@@ -36,11 +35,6 @@ class Layers:
 def counted(quantized: int, floats: int) -> dict[str, int]:
     """The two facts every quantized artifact has."""
     return {"quantized_layers": quantized, "float_layers": floats}
-
-
-def kept_float(path: str, patterns: Iterable[str]) -> bool:
-    """Whether a module path matches one of a scheme's `floats`."""
-    return any(fnmatchcase(path, pattern) for pattern in patterns)
 
 
 def layers_of(

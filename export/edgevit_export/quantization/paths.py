@@ -4,7 +4,9 @@ A layer is one that a `Linear`, `Conv2d` or `ConvTranspose2d` module computes: p
 (pools, resizes) have no module and stay float.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -42,6 +44,12 @@ def layer_path(node: Node, observed: bool = False) -> str | None:
 def layer_paths(nodes: Sequence[Node]) -> list[str]:
     """Of all layers of a graph, in order."""
     return [path for node in nodes if (path := layer_path(node)) is not None]
+
+
+def kept_float(path: str, patterns: Iterable[str]) -> bool:
+    """Whether a module, or one that it is inside of, matches one of a scheme's `floats`."""
+    around = list(accumulate(path.split("."), "{}.{}".format))
+    return any(fnmatchcase(name, pattern) for pattern in patterns for name in around)
 
 
 def separate_biases(graph: GraphModule) -> GraphModule:

@@ -5,7 +5,6 @@ what a vision transformer's int8 breaks at (TinyNeuralNetwork issue 204: 0 % wit
 78.5 of 81.4 % with the additions in float; FQ-ViT table 1).
 """
 
-from fnmatch import fnmatchcase
 from typing import Any
 
 import torch
@@ -19,15 +18,29 @@ from torchao.quantization.pt2e.quantizer import (
 )
 
 from edgevit_export.quantization.observers import KINDS, SMALLEST_SCALE
-from edgevit_export.quantization.paths import ATEN, LAYERS, LINEAR, layer_path
+from edgevit_export.quantization.paths import ATEN, LAYERS, LINEAR, kept_float, layer_path
 from edgevit_export.quantization.styles import Style
 from edgevit_export.scheme import Scheme
 
 # What a runtime folds into the layer before it, so that its output is the one to quantize.
 FOLDED = (ATEN.relu.default, ATEN.relu_.default, ATEN.relu6.default, ATEN.hardtanh.default)
-# What only picks among its inputs: integer where they are, on the same scale. Between two layers
-# XNNPACK computes it as integers, and a file with two scales there cannot be opened.
+# What only picks among its inputs: between two layers XNNPACK computes it as integers, and a file
+# with two scales there cannot be opened.
 PICKING = (ATEN.max_pool2d.default,)
+# What moves numbers and changes none.
+MOVING = (
+    ATEN.reshape.default,
+    ATEN.view.default,
+    ATEN.flatten.using_ints,
+    ATEN.unflatten.int,
+    ATEN.permute.default,
+    ATEN.transpose.int,
+    ATEN.slice.Tensor,
+    ATEN.contiguous.default,
+    ATEN.squeeze.dim,
+    ATEN.unsqueeze.default,
+)
+JOINING = (ATEN.cat.default, ATEN.concat.default)
 ANNOTATION = "quantization_annotation"  # torchao's key
 
 
@@ -58,10 +71,12 @@ class Places(Quantizer):  # type: ignore[misc]  # torchao is untyped
     def annotate(self, graph: GraphModule) -> GraphModule:
         """Mark inputs, weights and outputs of every layer that is to be integer."""
         for node in graph.graph.nodes:
-            if node.target in PICKING:
+            if node.target in PICKING and all(map(_feeds_layer, node.users)):
                 self._share(node)
+            if node.target in JOINING and self.style.joined:
+                _join(node)
             path = layer_path(node)
-            if path is None or any(fnmatchcase(path, p) for p in self.scheme.floats):
+            if path is None or kept_float(path, self.scheme.floats):
                 continue
             self.quantized.append(path)
             self._mark(node)
@@ -92,6 +107,32 @@ class Places(Quantizer):  # type: ignore[misc]  # torchao is untyped
 
     def validate(self, model: GraphModule) -> None:
         """Nothing to check: `annotate` marks what it knows alone."""
+
+
+def _feeds_layer(node: Node) -> bool:
+    return node.target in LAYERS or (node.target in FOLDED and all(map(_feeds_layer, node.users)))
+
+
+def _join(node: Node) -> None:
+    """Give all outputs of layers that a concatenation reads the scale of the first; one that reads
+    anything else is computed in float, and asks for nothing.
+    """
+    read = node.args[0]
+    assert isinstance(read, list | tuple)
+    ends = [_moved(source) for source in read if isinstance(source, Node)]
+    marks = [end.meta.get(ANNOTATION) for end in ends]
+    if any(mark is None or mark.output_qspec is None for mark in marks):
+        return
+    first, *others = dict.fromkeys(ends)
+    for end in others:
+        end.meta[ANNOTATION].output_qspec = SharedQuantizationSpec(first)
+
+
+def _moved(node: Node) -> Node:
+    """Where the numbers of a node were computed."""
+    while node.target in MOVING and isinstance(node.args[0], Node):
+        node = node.args[0]
+    return node
 
 
 def _end(node: Node) -> Node:

@@ -12,6 +12,7 @@ class Style:
     unsigned: bool  # activations 0..255 instead of -128..127
     linear_outputs: bool  # whether the outputs of linear layers are integers too
     fold: bool  # store integers for weights; else float weights with a quantize step behind
+    joined: bool = False  # outputs that meet in a concatenation share one scale
 
 
 STYLES: Mapping[str, Style] = MappingProxyType(
@@ -21,8 +22,9 @@ STYLES: Mapping[str, Style] = MappingProxyType(
         "onnx": Style(unsigned=True, linear_outputs=False, fold=True),
         # XNNPACK leaves a layer without integer output outside of the delegate.
         "executorch": Style(unsigned=False, linear_outputs=True, fold=True),
-        # LiteRT's converter folds the quantize step behind float weights itself.
-        "litert": Style(unsigned=False, linear_outputs=True, fold=False),
+        # LiteRT's converter folds the quantize step behind float weights itself. It concatenates
+        # integers as they are, all on the last one's scale, which cuts off the ends of the others.
+        "litert": Style(unsigned=False, linear_outputs=True, fold=False, joined=True),
         # Core ML's own quantizer puts steps on both sides of a layer, too.
         "coreml": Style(unsigned=False, linear_outputs=True, fold=True),
     }
