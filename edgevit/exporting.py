@@ -238,7 +238,13 @@ def scheme_for(job: Job, precision: str) -> Scheme:
     spec = job.spec
     recipe = RECIPES[spec.card.architecture]
     if PRECISIONS[precision].activations != "static":
-        return Scheme(precision, spec.opset, spec.keep_float)
+        products = tuple(entry.pattern for entry in recipe.products)
+        return Scheme(
+            precision,
+            spec.opset,
+            spec.keep_float,
+            float_products=products if precision == "w8dyn" else (),
+        )
     floats = (*recipe.patterns, *spec.keep_float)
     scheme = Scheme(precision, spec.opset, floats, spec.observer or recipe.observer)
     if precision != "mixed":

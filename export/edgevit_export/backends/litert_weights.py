@@ -1,9 +1,9 @@
 """Reduced precisions of a .tflite file, by ai-edge-quantizer on the float file in memory.
 
 w8     int8 weights behind DEQUANTIZE, a scale an output channel; products in float.
-w8dyn  linear layers with int8 weights and activations made int8 at run time; convolutions as w8:
-       the runtime's hybrid convolutions are three times slower than float ones (TopFormer-T, x86)
-       and lose 20 dB.
+w8dyn  linear layers with int8 weights and activations made int8 at run time; convolutions and
+       `float_products` as w8: the runtime's hybrid convolutions are three times slower than
+       float ones (TopFormer-T, x86) and lose 20 dB.
 w4     linear layers as w8dyn with 4 bits in groups of 32; those whose inputs are no multiple of 32
        keep 8 bits; convolutions as w8. 4-bit weights behind DEQUANTIZE cost three times the time.
 fp16   float16 weights behind DEQUANTIZE, which the runtime's delegate reads once; products in
@@ -29,6 +29,7 @@ from edgevit_export.quantization.layers import (
     kept_fp32,
     layers_of,
 )
+from edgevit_export.quantization.paths import kept_float
 from edgevit_export.scheme import Scheme
 
 LINEAR = "FULLY_CONNECTED"
@@ -70,11 +71,14 @@ def with_precision(
     recipe = RecipeManager()
     owners = _owners(model, layers, _operations(content))
     left = {operation.scope for operation, path in owners if path not in layers.chosen}
-    done, four = set[str](), 0
+    done, dynamic, four = set[str](), 0, 0
     for operation, path in owners:
         if operation.scope not in left:
             done.add(path)
-            four += _add(recipe, qtyping, scheme, operation)
+            integer = operation.kind == LINEAR and scheme.precision in ("w8dyn", "w4")
+            integer = integer and not kept_float(path, scheme.float_products)
+            dynamic += integer
+            four += _add(recipe, qtyping, scheme, operation, integer)
     if not done:
         raise LoweringFailed("None of the network's weights was found in the .tflite file.")
     tool = quantizer.Quantizer(bytearray(content))
@@ -84,16 +88,19 @@ def with_precision(
     facts: dict[str, str | int] = {**counted(len(done), total - len(done))}
     if scheme.precision == "w4":
         facts["four_bit_layers"] = four
+    if scheme.precision == "w8dyn":
+        facts["dynamic_layers"] = dynamic
     if scheme.precision == "fp16":
         facts["products"] = "float32"
     return bytes(result.quantized_model), facts
 
 
-def _add(recipe: Any, words: Any, scheme: Scheme, layer: Operation) -> int:
-    """One operation's line of the recipe; returns whether it has 4-bit weights."""
+def _add(recipe: Any, words: Any, scheme: Scheme, layer: Operation, dynamic: bool) -> int:
+    """One operation's line of the recipe, its product integer or float; returns whether it has
+    4-bit weights.
+    """
     operation = words.TFLOperationName(KINDS[layer.kind])
     scope = f"^{re.escape(layer.scope)}$"
-    dynamic = layer.kind == LINEAR and scheme.precision in ("w8dyn", "w4")
     four = dynamic and scheme.precision == "w4" and layer.weight.shape[-1] % GROUP == 0
     if scheme.precision == "fp16":
         recipe.add_weight_only_config(

@@ -1,7 +1,8 @@
-"""RECIPES: every pattern keeps a layer float in every format's network, whatever rewrites rename."""
+"""RECIPES: every pattern fits every format's network, whatever rewrites rename."""
 
 import pytest
 import torch
+
 from edgevit.create import load_network
 from edgevit.quantize.recipes import RECIPES
 from edgevit.reparam.line import run_line
@@ -18,7 +19,9 @@ MICROS = {
     "mvitv2": "mvitv2-micro",
     "vit_adapter": "vit-adapter-micro-upernet",
 }
-CASES = [(name, format_) for name, recipe in RECIPES.items() if recipe.floats for format_ in FORMATS]
+CASES = [
+    (name, format_) for name, recipe in RECIPES.items() if recipe.floats for format_ in FORMATS
+]
 
 
 def quiet(_):
@@ -54,7 +57,8 @@ def test_every_architecture_has_a_small_network_here():
 @pytest.mark.parametrize(("architecture", "format_"), CASES)
 def test_patterns_fit_what_the_rewrites_leave(rewritten, architecture, format_):
     paths = layers(rewritten(architecture, format_))
-    for pattern in RECIPES[architecture].patterns:
+    recipe = RECIPES[architecture]
+    for pattern in (*recipe.patterns, *(entry.pattern for entry in recipe.products)):
         assert any(kept_float(path, (pattern,)) for path in paths), pattern
 
 

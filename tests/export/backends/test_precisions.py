@@ -208,6 +208,35 @@ def test_another_process_with_other_hashes_gives_the_same_bytes_without_chatter(
             assert content(written.path) == content(tmp_path / written.path.name), written.path
 
 
+class Parallel(nn.Module):
+    """Three products of the same tokens, which onnxsim would make one of."""
+
+    def __init__(self):
+        super().__init__()
+        self.q, self.k, self.v = (nn.Linear(48, 64) for _ in range(3))
+
+    def forward(self, x):
+        tokens = x.reshape(1, 16, 48)
+        mixed = (self.q(tokens) @ self.k(tokens).transpose(1, 2)).softmax(-1)
+        return mixed @ self.v(tokens), mixed.mean(1)
+
+
+@pytest.mark.parametrize("precision", ["fp16", "w8dyn", "w8", "w4"])
+@pytest.mark.parametrize("format_", ["onnx", "litert"])
+def test_weights_of_parallel_products_are_found(format_, precision, tmp_path):
+    """A MViTv2's queries, keys and values stayed float in .onnx files: 50 MB for 38."""
+    if precision not in FORMATS[format_].precisions:
+        pytest.skip(f"{format_} has no {precision}")
+    torch.manual_seed(0)
+    model = Parallel().eval()
+    path = tmp_path / f"model{FORMATS[format_].suffix}"
+    scheme = Scheme(precision, float_products=("v",) if precision == "w8dyn" else ())
+    facts = lower(model, (torch.zeros(SHAPE),), format_, scheme, path, NAMES).facts
+    assert (facts["quantized_layers"], facts["float_layers"]) == (3, 0)
+    if precision == "w8dyn":
+        assert facts["dynamic_layers"] == 2
+
+
 PATTERNS = ("stem", "w*")
 
 
