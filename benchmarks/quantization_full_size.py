@@ -3,10 +3,10 @@
     python benchmarks/quantization_full_size.py
     python benchmarks/quantization_full_size.py vit-tiny-16 --precisions int8
 
-No weights can be downloaded here, so that these are the seeded ones of tests/parity: the table shows
-what breaks, not an accuracy. Each network is calibrated on drawn scenes and exported as a user would
-do it, and every file is run on inputs with the spectrum of photos that none has seen. Finished rows
-lie in docs/quantization_full_size.json with the commit they were made at.
+No weights can be downloaded here, so that these are the seeded ones of tests/parity: the table
+shows what breaks, not an accuracy. Each network is calibrated on drawn scenes and exported as a
+user would do it; every file is run on inputs with the spectrum of photos that none has seen.
+Finished rows lie in docs/quantization_full_size.json with the commit they were made at.
 """
 
 import argparse

@@ -10,7 +10,7 @@ import pytest
 from edgevit import exporting
 from edgevit.bundle import open_bundle
 from edgevit.deployment import deploy
-from edgevit.errors import CheckFailed
+from edgevit.errors import CheckFailed, UsageError
 from edgevit.evaluation.gates import Verdict
 from edgevit.exporting import Job, Made, make_files
 from edgevit.parity import Verification
@@ -105,6 +105,15 @@ def test_random_weights_are_not_gated(tmp_path):
 
 
 # What is tried in which order: files and measurements are made up.
+
+
+def test_what_stays_float_must_be_a_part_of_the_network(tmp_path):
+    spec = DeploySpec("vit-micro", tmp_path / "out", runtimes=("onnx",), precision="w8")
+    with pytest.raises(UsageError, match=r"--keep-float blocks.9 names no part of the network"):
+        deploy(replace(spec, keep_float=("blocks.0.attn.qkv", "blocks.9")))
+    assert not spec.output_dir.exists()
+    bundle = deploy(replace(spec, keep_float=("blocks.0", "head"), compare_speed=False))
+    assert dict(bundle.manifest.files[0].facts)["float_layers"] == 5
 
 
 def verdict(passed: bool) -> Verdict:
