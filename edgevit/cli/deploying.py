@@ -1,22 +1,18 @@
 """`edgevit export`."""
 
-import shlex
-from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
 from edgevit.cli.console import Terminal, print_json, print_table
+from edgevit.cli.exported import Exported, print_exported
 from edgevit.cli.options import Atol, Json, MinCosine, Quiet, Runtimes, options, sizes, words
 from edgevit.errors import UsageError
 
 if TYPE_CHECKING:
-    from edgevit.bundle import Bundle
     from edgevit.spec import DeploySpec
-    from edgevit.speeds import Speed
-    from edgevit.steps import Step
     from edgevit_export.scheme import Observer
 
 EXAMPLES = """\b
@@ -235,69 +231,6 @@ def export(
             made[-1].bundle = deploy(spec, made[-1].report)
         print_exported(made, as_json, explain)
         terminal.next(made[0].next())
-
-
-class Exported:
-    """A bundle that is being made, and what its steps tell beside it."""
-
-    bundle: "Bundle"
-
-    def __init__(self, terminal: Terminal) -> None:
-        self.terminal = terminal
-        self.speeds: dict[str, Speed] = {}  # by file
-
-    def report(self, step: "Step") -> None:
-        """Show a step, and keep a speed that it tells."""
-        from edgevit.speeds import Speed
-
-        if isinstance(step.value, Speed):
-            self.speeds[step.value.file] = step.value
-        self.terminal.report(step)
-
-    def next(self) -> str:
-        """What to do with the bundle: look at what it does where something of it runs here."""
-        place = shlex.quote(str(self.bundle.path))
-        file = self.bundle.entry()
-        if file.verification.status == "executed":
-            source = "VIDEO.mp4" if self.bundle.manifest.task == "video" else "PHOTO.jpg"
-            return f"edgevit run {place} {source} -o results"
-        return f"edgevit inspect {shlex.quote(str(self.bundle.path / file.path))}"
-
-    def summary(self) -> dict[str, Any]:
-        """Plain data; every file says how fast it is beside fp32, null where that is unknown."""
-        from edgevit.summary import bundle_summary
-
-        summary: dict[str, Any] = bundle_summary(self.bundle)
-        for file in summary["files"]:
-            found = self.speeds.get(Path(file["path"]).name)
-            file["speed_to_fp32"] = None if found is None else asdict(found)
-        return summary
-
-    def table(self) -> tuple[list[str], list[list[str]]]:
-        """Columns, and a row a file."""
-        from edgevit.summary import FILE_COLUMNS, file_rows
-
-        columns, rows = list(FILE_COLUMNS), file_rows(self.bundle)
-        if self.speeds:
-            columns.append("speed to fp32, here")
-            for row in rows:
-                found = self.speeds.get(row[0])
-                row.append("-" if found is None else found.cell())
-        return columns, rows
-
-
-def print_exported(made: Sequence[Exported], as_json: bool, explain: bool = False) -> None:
-    """All bundles on stdout."""
-    if as_json:
-        print_json([one.summary() for one in made])
-        return
-    for one in made:
-        if explain:
-            from edgevit.summary import pass_rows
-
-            columns = ("pass", "stage", "format", "operations", "largest difference (float64)")
-            print_table(columns, pass_rows(one.bundle), "Rewrites")
-        print_table(*one.table(), str(one.bundle.path))
 
 
 def _spread(

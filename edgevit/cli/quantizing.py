@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgevit.cli.console import Terminal, print_json, print_table
+from edgevit.cli.exported import Exported, print_exported
 from edgevit.cli.options import Json, Quiet, Runtimes, sizes, words
 
 if TYPE_CHECKING:
@@ -161,7 +162,6 @@ def _fine_tune(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    from edgevit.cli.deploying import Exported, print_exported
     from edgevit.quantize.training import Training
 
     with Terminal(quiet) as terminal:
