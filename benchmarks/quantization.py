@@ -12,8 +12,6 @@ in docs/quantization.json with the commit they were made at.
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -21,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.page import BUSY, markdown_list, markdown_table, write_part
-from benchmarks.rounds import ROOT, changed, commit, others_busy, time_files
+from benchmarks.rounds import ROOT, changed, commit, in_a_process, others_busy, time_files
 from edgevit.bundle import Bundle, open_bundle
 from edgevit.deployment import deploy
 from edgevit.errors import EdgevitError
@@ -219,30 +217,10 @@ def _made(rows: Mapping[str, Any]) -> list[str]:
 
 
 def _in_a_process(name: str, words: Sequence[str], work: Path, samples: int) -> dict[str, Any]:
-    """`one` in a process of its own: exporters keep gigabytes."""
-    place = work / name
-    paths = [str(ROOT), *(str(ROOT / source) for source in ("export", "runtimes"))]
-    command = [sys.executable, "-m", "benchmarks.quantization", "--one", name]
-    done = subprocess.run(
-        [
-            *command,
-            "--work",
-            str(place),
-            "--precisions",
-            ",".join(words),
-            "--samples",
-            str(samples),
-        ],
-        stdout=subprocess.PIPE,
-        text=True,
-        check=False,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
-        cwd=ROOT,
+    asked = ("--work", str(work / name), "--precisions", ",".join(words))
+    return in_a_process(
+        "benchmarks.quantization", name, "--one", name, *asked, "--samples", str(samples)
     )
-    if done.returncode:
-        raise SystemExit(f"{name}: the process ended with {done.returncode}.")
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

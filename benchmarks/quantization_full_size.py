@@ -11,9 +11,7 @@ Finished rows lie in docs/quantization_full_size.json with the commit they were 
 
 import argparse
 import json
-import os
 import runpy
-import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -23,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.page import markdown_list, markdown_table, write_part
-from benchmarks.rounds import ROOT, changed, commit
+from benchmarks.rounds import ROOT, changed, commit, in_a_process
 from edgevit.bundle import Bundle
 from edgevit.create import load_network
 from edgevit.data.natural import natural_input
@@ -126,23 +124,6 @@ def _line(name: str, word: str, runtime: str, found: Mapping[str, Any]) -> list[
     return [name, word, runtime, found["precision"], *decibels]
 
 
-def _in_a_process(name: str, word: str) -> dict[str, Any]:
-    """`one` in a process of its own: exporters keep gigabytes."""
-    paths = [str(ROOT), *(str(ROOT / source) for source in ("export", "runtimes"))]
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.quantization_full_size", "--one", name, word],
-        stdout=subprocess.PIPE,
-        text=True,
-        check=False,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
-        cwd=ROOT,
-    )
-    if done.returncode:
-        raise SystemExit(f"{name} {word}: the process ended with {done.returncode}.")
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Read the command line, measure, write records and page."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -159,7 +140,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name in asked.names or CASES:
         for word in filter(None, asked.precisions.split(",")):
             at = f"{commit()}{' and changes' if changed() else ''}"
-            rows.setdefault(name, {})[word] = {"files": _in_a_process(name, word), "commit": at}
+            module = "benchmarks.quantization_full_size"
+            files = in_a_process(module, f"{name} {word}", "--one", name, word)
+            rows.setdefault(name, {})[word] = {"files": files, "commit": at}
             asked.records.write_text(json.dumps(rows, indent=1, sort_keys=True) + "\n", "utf-8")
             write_part(asked.markdown, "full-size", page(rows))
             print(f"{name} {word}: done", file=sys.stderr)

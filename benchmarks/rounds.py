@@ -3,8 +3,10 @@ which tools a result was made with.
 """
 
 import hashlib
+import json
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
@@ -141,3 +143,23 @@ def commit() -> str | None:
 def changed() -> bool:
     """Whether tracked files differ from that commit."""
     return bool(git("status", "--porcelain", "--untracked-files=no"))
+
+
+def in_a_process(module: str, what: str, *words: str) -> dict[str, Any]:
+    """The JSON that a script prints last, run in a process of its own: exporters keep gigabytes.
+
+    Raises `SystemExit` that says what it was where the process fails.
+    """
+    paths = [str(ROOT), *(str(ROOT / source) for source in ("export", "runtimes"))]
+    done = subprocess.run(
+        [sys.executable, "-m", module, *words],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+        cwd=ROOT,
+    )
+    if done.returncode:
+        raise SystemExit(f"{what}: the process ended with {done.returncode}.")
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
