@@ -5,7 +5,7 @@
 
 No weights can be downloaded here, so that these are the seeded ones of tests/parity: the table
 shows what breaks, not an accuracy. Each network is calibrated on drawn scenes and exported as a
-user would do it; every file is run on inputs with the spectrum of photos that none has seen.
+user would do it; every file is run on inputs with the spectrum of photos, beyond the calibration.
 Finished rows lie in docs/quantization_full_size.json with the commit they were made at.
 """
 
@@ -49,7 +49,9 @@ CASES: Mapping[str, tuple[str, tuple[int, ...] | None]] = {
 WORDS = ("int8", "w8dyn")
 RUNTIMES = ("onnx", "executorch", "litert")
 FAILURES = (EdgevitError, ExportError, RuntimesError)
-SEEDS = range(1000, 1016)  # of the inputs
+# Of the inputs. Recipes were chosen on these as well, so that other seeds may give less: the page
+# says what they gave where it is near a bound.
+SEEDS = range(1000, 1016)
 CALIBRATED_ON = 32
 RECORDS = ROOT / "docs" / "quantization_full_size.json"
 PAGE = ROOT / "docs" / "quantization.md"

@@ -224,9 +224,9 @@ class Parallel(nn.Module):
 @pytest.mark.parametrize("precision", ["fp16", "w8dyn", "w8", "w4"])
 @pytest.mark.parametrize("format_", ["onnx", "litert"])
 def test_weights_of_parallel_products_are_found(format_, precision, tmp_path):
-    """A MViTv2's queries, keys and values stayed float in .onnx files: 50 MB for 38."""
-    if precision not in FORMATS[format_].precisions:
-        pytest.skip(f"{format_} has no {precision}")
+    """MViTv2's queries, keys and values stayed float in .onnx files: mvitv2-t had 38.8 MB in w8
+    for 27.8.
+    """
     torch.manual_seed(0)
     model = Parallel().eval()
     path = tmp_path / f"model{FORMATS[format_].suffix}"
