@@ -49,9 +49,9 @@ CASES: Mapping[str, tuple[str, tuple[int, ...] | None]] = {
 WORDS = ("int8", "w8dyn")
 RUNTIMES = ("onnx", "executorch", "litert")
 FAILURES = (EdgevitError, ExportError, RuntimesError)
-# Of the inputs. Recipes were chosen on these as well, so that other seeds may give less: the page
-# says what they gave where it is near a bound.
-SEEDS = range(1000, 1016)
+# Of the inputs. None of a recipe may be chosen on these, which would flatter it: take others, as
+# 1000 to 1015 and 3000 to 3023 have been, and new ones here where these became known too well.
+SEEDS = range(64000, 64016)
 CALIBRATED_ON = 32
 RECORDS = ROOT / "docs" / "quantization_full_size.json"
 PAGE = ROOT / "docs" / "quantization.md"

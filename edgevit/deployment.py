@@ -22,6 +22,7 @@ from edgevit.exporting import Job, Made, bounds_for, make_files, rewrite, scheme
 from edgevit.golden import golden_picture
 from edgevit.loading import load
 from edgevit.manifest import (
+    NO_RANGES,
     CalibrationEntry,
     FileEntry,
     Manifest,
@@ -33,6 +34,7 @@ from edgevit.manifest import (
 from edgevit.parity import Array, Case
 from edgevit.quantize.calibration import MOST, Calibration, calibration
 from edgevit.quantize.precision import CANDIDATES, candidates, why_not
+from edgevit.quantize.recipes import RECIPES
 from edgevit.sealing import check_destination, sealed
 from edgevit.spec import DeploySpec
 from edgevit.speeds import tell_speeds
@@ -113,9 +115,12 @@ def deploy(spec: DeploySpec, report: Report = lambda _: None, tune: Tune | None 
 def calibrate(
     spec: DeploySpec, subject: Subject, report: Report, needed: bool = False
 ) -> Calibration | None:
-    """The samples of a precision that needs some, each read once and found good."""
+    """The samples of a precision that needs some, for ranges or for edits of weights; each is read
+    once and found good.
+    """
     tried = {name for fmt in spec.formats for name in candidates(spec.resolved_precision, fmt)}
-    if not (needed or any(PRECISIONS[name].activations == "static" for name in tried)):
+    recipe = RECIPES[spec.card.architecture]
+    if not (needed or any(recipe.wants_samples(name, spec.edit_weights) for name in tried)):
         return None
     samples = calibration(
         spec.calibration_data,
@@ -336,10 +341,12 @@ def _entry(one: Made) -> FileEntry:
 
 
 def _calibration_entry(job: Job, made: Sequence[Made]) -> CalibrationEntry | None:
-    """What the ranges were read from, where a file has ranges."""
+    """What ranges and edits were found on, where a file has either."""
     samples = job.calibration
-    static = any(PRECISIONS[one.artifact.precision].activations == "static" for one in made)
-    if samples is None or not static:
+    precisions = {one.artifact.precision for one in made}
+    recipe, edits = RECIPES[job.spec.card.architecture], job.spec.edit_weights
+    if samples is None or not any(recipe.wants_samples(name, edits) for name in precisions):
         return None
-    observer = scheme_for(job, "w8a8").observer
+    static = any(PRECISIONS[name].activations == "static" for name in precisions)
+    observer = scheme_for(job, "w8a8").observer if static else NO_RANGES
     return CalibrationEntry(samples.name, samples.hashes, observer, job.findings.edits)

@@ -25,7 +25,7 @@ from edgevit.parity import FP32_DIFFERENCE, Bounds, Case, Verification, check_pa
 from edgevit.quantize.calibration import Calibration
 from edgevit.quantize.mixtures import choose_mixture
 from edgevit.quantize.overflow import LARGEST, beyond_half
-from edgevit.quantize.precision import LEAST_SQNR, candidates
+from edgevit.quantize.precision import LEAST_SQNR, SPREAD, candidates, near_enough
 from edgevit.quantize.recipes import RECIPES
 from edgevit.spec import DeploySpec
 from edgevit.steps import Report, Step
@@ -134,9 +134,9 @@ def _missed(one: Made, others: bool) -> str | None:
         return f"{precision} misses its accuracy gate: {verdict.sentence()}"
     if not others or (verdict is not None and verdict.labeled):
         return None
-    asked = LEAST_SQNR.get(precision, 0.0)
-    if found.sqnr is None or found.sqnr >= asked:
+    if found.sqnr is None or near_enough(precision, found.sqnr):
         return None
+    asked = LEAST_SQNR[precision] + SPREAD
     return f"{precision} has {found.sqnr:.1f} dB to fp32; {asked:.0f} are asked without labels"
 
 
@@ -169,7 +169,9 @@ def _make(job: Job, name: str, precision: str, folder: Path) -> Made:
     spec, report = job.spec, job.report
     passes: list[PassEntry] = []
     scheme = scheme_for(job, precision)
-    source = edited(job) if scheme.calibrated else job.common
+    recipe = RECIPES[spec.card.architecture]
+    wants = recipe.wants_samples(precision, spec.edit_weights)
+    source = edited(job) if wants else job.common
     shaped = rewrite(source, "format", name, spec, passes, report)
     _check_keep_float(spec.keep_float, name, shaped)
     if precision == "fp16" and name in HALF_PRODUCTS:
@@ -212,7 +214,7 @@ def _tell_overflow(job: Job, network: "Network") -> None:
 
 
 def edited(job: Job) -> "Network":
-    """The network of static int8 files: its weights edited so that integers lose less."""
+    """The network of precisions that want edits: its weights changed so that integers lose less."""
     from edgevit.quantize.edits import EditReport, edit_weights, edits_of
 
     findings, report = job.findings, job.report
@@ -265,9 +267,10 @@ def _mixed_floats(job: Job, scheme: Scheme) -> tuple[str, ...]:
     data = None if job.gate is None else job.gate.first(SEARCHED)
 
     def keeps(sqnr: float, accuracy: Accuracy | None) -> bool:
+        near = near_enough("mixed", sqnr)
         if accuracy is None:
-            return sqnr >= LEAST_SQNR["mixed"]
-        return judge("mixed", accuracy).passed
+            return near
+        return judge("mixed", accuracy).passed and (accuracy.labeled or near)
 
     found = choose_mixture(
         job.network,

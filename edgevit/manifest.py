@@ -24,6 +24,7 @@ MAX_PATH = 200  # characters; file systems end at 255 bytes a name
 MAX_SAMPLES = 512  # of a calibration
 MAX_ACCURACY = 32  # measurements of one file
 MAX_WORDS = 300  # characters of the name of a metric or a data set
+NO_RANGES = "none"  # the observer of files whose scales are found at run time
 NOT_MEASURED, AGREEMENT_ONLY, MEASURED = "not measured", "agreement only", "measured"
 
 
@@ -62,11 +63,11 @@ class Accuracy:
 
 @dataclass(frozen=True, slots=True)
 class CalibrationEntry:
-    """What the ranges of static int8 files were read from."""
+    """What ranges of static int8 files were read from, and what weights were edited by."""
 
     data: str  # drawn scenes, or a folder's name and the start of its hash
     sha256: tuple[str, ...]  # of each input as the network got it, in order
-    observer: str  # how ranges were read from them
+    observer: str  # how ranges were read from them; NO_RANGES where no file has any
     edits: tuple[str, ...]  # of the weights before that, in their order
 
 

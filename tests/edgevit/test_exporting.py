@@ -116,13 +116,31 @@ def test_what_stays_float_must_be_a_part_of_the_network(tmp_path):
     assert dict(bundle.manifest.files[0].facts)["float_layers"] == 5
 
 
-def verdict(passed: bool) -> Verdict:
-    return Verdict("top-1", 0.5, 0.8, 0.625, 0.98, 10, passed, "made up", True)
+def test_w8dyn_of_a_network_that_wants_edits_says_what_they_were_found_on(tmp_path):
+    spec = DeploySpec(
+        "mvitv2-micro",
+        tmp_path / "out",
+        runtimes=("onnx",),
+        precision="w8dyn",
+        random_weights=True,
+        calibration_samples=4,
+        compare_speed=False,
+    )
+    found = deploy(spec).manifest.calibration
+    assert (found.edits, found.observer, len(found.sha256)) == (("equalize-norms",), "none", 4)
+    plain = deploy(replace(spec, edit_weights=False, force=True))
+    assert plain.manifest.calibration is None
+
+
+def verdict(passed: bool, labeled: bool = True) -> Verdict:
+    return Verdict("top-1", 0.5, 0.8, 0.625, 0.98, 10, passed, "made up", labeled)
 
 
 @pytest.fixture
 def rounds(tmp_path, monkeypatch):
-    """make_files with recipes that pass, miss their gate or fail parity, by (format, precision)."""
+    """make_files with recipes that pass, miss their gate or fail parity, or have a number of dB and
+    no labels, by (format, precision).
+    """
 
     def run(outcomes, formats=("onnx",), precision="int8", **change):
         spec = DeploySpec("vit-micro", tmp_path, runtimes=formats, precision=precision, **change)
@@ -137,13 +155,18 @@ def rounds(tmp_path, monkeypatch):
             if outcomes.get((name, word)) == "broken":
                 raise RunFailed(f"{name} cannot open {path.name}.")
             artifact = Artifact(name, path, word, 4, "0" * 64, (), (), {})
-            return Made(artifact, Verification("executed", ""), ())
+            found = outcomes.get((name, word))
+            sqnr = found if isinstance(found, float) else None
+            return Made(artifact, Verification("executed", "", sqnr=sqnr), ())
 
         def gated(job, made):
             return {
                 name: replace(
                     one,
-                    verdict=verdict(outcomes.get((name, one.artifact.precision)) != "misses"),
+                    verdict=verdict(
+                        outcomes.get((name, one.artifact.precision)) != "misses",
+                        one.found.sqnr is None,
+                    ),
                 )
                 for name, one in made.items()
             }
@@ -199,6 +222,16 @@ def test_where_none_keeps_its_gate_nothing_is_made(rounds):
     assert [word for _, word in tried] == list(words)
     assert "--accept-accuracy" in caught.value.next
     assert caught.value.exit_code == 1
+
+
+def test_without_labels_a_file_must_come_near_to_fp32(rounds):
+    run, _, told = rounds({("onnx", "w8a8"): 24.6, ("onnx", "mixed"): 25.1})
+    (made,) = run()
+    assert made.artifact.precision == "mixed"
+    said = "w8a8 has 24.6 dB to fp32; 25 are asked without labels"
+    assert any(said in step.text for step in told)
+    run, _, _ = rounds({("onnx", "w8a8"): 3.0}, precision="w8a8")
+    assert run()[0].found.sqnr == 3.0, "what was asked for by name has its gate alone"
 
 
 def test_an_accepted_file_is_made_and_told(rounds):

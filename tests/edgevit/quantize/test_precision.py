@@ -4,7 +4,15 @@ import pytest
 
 from edgevit.architectures import ARCHITECTURES
 from edgevit.evaluation.gates import GATES
-from edgevit.quantize.precision import CANDIDATES, INT8, LEAST_SQNR, candidates, why_not
+from edgevit.quantize.precision import (
+    CANDIDATES,
+    INT8,
+    LEAST_SQNR,
+    SPREAD,
+    candidates,
+    near_enough,
+    why_not,
+)
 from edgevit.quantize.recipes import RECIPES
 from edgevit_export.formats import FORMATS
 from edgevit_export.scheme import OBSERVERS, PRECISIONS
@@ -32,8 +40,22 @@ def test_every_precision_but_the_floats_has_a_gate():
     assert set(LEAST_SQNR) <= set(PRECISIONS)
 
 
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_near_enough_is_more_than_the_least(precision):
+    least = LEAST_SQNR.get(precision)
+    assert near_enough(precision, 100.0)
+    assert near_enough(precision, 1.0) == (least is None)
+    if least is not None:
+        assert not near_enough(precision, least + SPREAD - 0.1)
+        assert near_enough(precision, least + SPREAD)
+
+
 def test_every_architecture_has_a_recipe():
     assert set(RECIPES) == set(ARCHITECTURES)
     for recipe in RECIPES.values():
+        assert set(recipe.edited) <= {name for name in PRECISIONS if name.startswith("w")}
+        static = [n for n, one in PRECISIONS.items() if one.activations == "static"]
+        assert all(recipe.wants_samples(name, False) == (name in static) for name in PRECISIONS)
+        assert {n for n in PRECISIONS if recipe.wants_samples(n, True)} == {*static, *recipe.edited}
         assert recipe.observer in OBSERVERS
         assert all(entry.pattern and entry.reason for entry in recipe.floats)
