@@ -120,7 +120,7 @@ def calibrate(
     """
     tried = {name for fmt in spec.formats for name in candidates(spec.resolved_precision, fmt)}
     recipe = RECIPES[spec.card.architecture]
-    if not (needed or any(recipe.wants_samples(name, spec.edit_weights) for name in tried)):
+    if not (needed or any(map(recipe.serves, tried))):
         return None
     samples = calibration(
         spec.calibration_data,
@@ -344,8 +344,8 @@ def _calibration_entry(job: Job, made: Sequence[Made]) -> CalibrationEntry | Non
     """What ranges and edits were found on, where a file has either."""
     samples = job.calibration
     precisions = {one.artifact.precision for one in made}
-    recipe, edits = RECIPES[job.spec.card.architecture], job.spec.edit_weights
-    if samples is None or not any(recipe.wants_samples(name, edits) for name in precisions):
+    recipe = RECIPES[job.spec.card.architecture]
+    if samples is None or not any(map(recipe.serves, precisions)):
         return None
     static = any(PRECISIONS[name].activations == "static" for name in precisions)
     observer = scheme_for(job, "w8a8").observer if static else NO_RANGES

@@ -33,7 +33,7 @@ from edgevit_export.artifact import Artifact
 from edgevit_export.errors import LoweringFailed
 from edgevit_export.formats import FORMATS
 from edgevit_export.names import Names
-from edgevit_export.scheme import PRECISIONS, Scheme
+from edgevit_export.scheme import Scheme
 from edgevit_runtimes.engines import open_session
 from edgevit_runtimes.errors import RunFailed
 
@@ -170,8 +170,7 @@ def _make(job: Job, name: str, precision: str, folder: Path) -> Made:
     passes: list[PassEntry] = []
     scheme = scheme_for(job, precision)
     recipe = RECIPES[spec.card.architecture]
-    wants = recipe.wants_samples(precision, spec.edit_weights)
-    source = edited(job) if wants else job.common
+    source = edited(job) if recipe.serves(precision) else job.common
     shaped = rewrite(source, "format", name, spec, passes, report)
     _check_keep_float(spec.keep_float, name, shaped)
     if precision == "fp16" and name in HALF_PRODUCTS:
@@ -239,15 +238,7 @@ def scheme_for(job: Job, precision: str) -> Scheme:
     """How a precision is made of this network: its recipe, and what the user keeps float."""
     spec = job.spec
     recipe = RECIPES[spec.card.architecture]
-    if PRECISIONS[precision].activations != "static":
-        products = tuple(entry.pattern for entry in recipe.products)
-        return Scheme(
-            precision,
-            spec.opset,
-            spec.keep_float,
-            float_products=products if precision == "w8dyn" else (),
-        )
-    floats = (*recipe.patterns, *spec.keep_float)
+    floats = (*recipe.patterns, *spec.keep_float) if recipe.serves(precision) else spec.keep_float
     scheme = Scheme(precision, spec.opset, floats, spec.observer or recipe.observer)
     if precision != "mixed":
         return scheme

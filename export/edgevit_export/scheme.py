@@ -48,9 +48,6 @@ class Scheme:
     opset: int = 18  # of .onnx files; the operators that hold those numbers
     floats: tuple[str, ...] = ()  # patterns (fnmatch) of module paths that stay float
     observer: Observer = "mse"  # how a static range is read from the calibration
-    # Of a w8dyn file: patterns of layers that have int8 weights and products in float, as in w8.
-    # ExecuTorch cannot mix the two; its scales are a token's, which asks for it less.
-    float_products: tuple[str, ...] = ()
 
     @property
     def calibrated(self) -> bool:

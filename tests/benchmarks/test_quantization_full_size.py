@@ -13,8 +13,9 @@ FILES = {
 
 
 def test_the_table_says_what_a_word_became_and_what_it_missed():
-    told = page({"vit-tiny-16": {"int8": {"files": FILES, "commit": "abc"}}})
-    assert "- commit abc: vit-tiny-16 int8" in told
+    made = {"files": FILES, "commit": "abc", "seeds": [5, 20]}
+    told = page({"vit-tiny-16": {"int8": made}})
+    assert "- commit abc, inputs of seeds 5 to 20: vit-tiny-16 int8" in told
     onnx, executorch, litert = (line for line in told.splitlines() if "| vit-tiny-16 |" in line)
     assert "| w8a8 | 29.3 dB | 30.0 dB | 24 dB |" in onnx
     assert "| mixed | 23.9 dB **missed** |" in executorch

@@ -1,9 +1,9 @@
 """Reduced precisions of a .tflite file, by ai-edge-quantizer on the float file in memory.
 
 w8     int8 weights behind DEQUANTIZE, a scale an output channel; products in float.
-w8dyn  linear layers with int8 weights and activations made int8 at run time; convolutions and
-       `float_products` as w8: the runtime's hybrid convolutions are three times slower than
-       float ones (TopFormer-T, x86) and lose 20 dB.
+w8dyn  linear layers with int8 weights and activations made int8 at run time; convolutions as
+       w8: the runtime's hybrid convolutions are three times slower than float ones (TopFormer-T,
+       x86) and lose 20 dB.
 w4     linear layers as w8dyn with 4 bits in groups of 32; those whose inputs are no multiple of 32
        keep 8 bits; convolutions as w8. 4-bit weights behind DEQUANTIZE cost three times the time.
 fp16   float16 weights behind DEQUANTIZE, which the runtime's delegate reads once; products in
@@ -29,7 +29,6 @@ from edgevit_export.quantization.layers import (
     kept_fp32,
     layers_of,
 )
-from edgevit_export.quantization.paths import kept_float
 from edgevit_export.scheme import Scheme
 
 LINEAR = "FULLY_CONNECTED"
@@ -76,7 +75,6 @@ def with_precision(
         if operation.scope not in left:
             done.add(path)
             integer = operation.kind == LINEAR and scheme.precision in ("w8dyn", "w4")
-            integer = integer and not kept_float(path, scheme.float_products)
             dynamic += integer
             four += _add(recipe, qtyping, scheme, operation, integer)
     if not done:

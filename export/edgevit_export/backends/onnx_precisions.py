@@ -4,8 +4,8 @@ w8     int8 weights, a scale an output channel, behind Cast and Mul; products in
        folds both when it loads the file. Behind DequantizeLinear, which it keeps, convolutions
        cannot pack their weights and TopFormer-T takes three times as long.
 w8dyn  linear layers as DynamicQuantizeLinear and MatMulInteger (ONNX Runtime's quantize_dynamic),
-       convolutions and `float_products` as w8: ConvInteger is ten times slower in ONNX Runtime
-       than float (TopFormer-T, x86), and loses 10 dB, for its activations share one scale a tensor.
+       convolutions as w8: ConvInteger is ten times slower in ONNX Runtime than float (TopFormer-T,
+       x86), and loses 10 dB, for its activations share one scale a tensor.
 w4     linear layers as MatMulNBits of com.microsoft in groups of 32, rounded to the nearest;
        convolutions as w8, because no operator has 4-bit ones.
 fp16   float16 weights behind Cast, which the runtime folds when it loads the file; products in
@@ -31,7 +31,6 @@ from edgevit_export.quantization.layers import (
     kept_fp32,
     layers_of,
 )
-from edgevit_export.quantization.paths import kept_float
 from edgevit_export.scheme import Scheme
 
 CONVOLUTIONS = {"Conv": 0, "ConvTranspose": 1}  # -> dimension of the weight's output channels
@@ -67,7 +66,6 @@ def with_precision(
         case "w8":
             _store(proto, found, _int8)
         case "w8dyn":
-            linears = _without(proto, linears, found, wanted, scheme.float_products)
             proto = _dynamic(proto, linears) if linears else proto
             _store(proto, found, _int8)
             facts["dynamic_layers"] = len(linears)
@@ -81,18 +79,6 @@ def with_precision(
         if entry.domain not in ("", "ai.onnx"):
             facts[f"opset_{entry.domain}"] = entry.version
     return proto, facts
-
-
-def _without(
-    proto: ModelProto,
-    linears: list[str],
-    found: Mapping[str, bytes],
-    paths: Mapping[bytes, str],
-    patterns: tuple[str, ...],
-) -> list[str]:
-    """The linear nodes whose layers match none of the patterns."""
-    weights = {node.name: node.input[1] for node in proto.graph.node if len(node.input) > 1}
-    return [name for name in linears if not kept_float(paths[found[weights[name]]], patterns)]
 
 
 def _plain_products(proto: ModelProto) -> ModelProto:
