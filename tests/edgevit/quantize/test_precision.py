@@ -15,7 +15,7 @@ from edgevit.quantize.precision import (
 )
 from edgevit.quantize.recipes import RECIPES
 from edgevit_export.formats import FORMATS
-from edgevit_export.scheme import PRECISIONS
+from edgevit_export.scheme import OBSERVERS, PRECISIONS
 
 
 @pytest.mark.parametrize("format_", FORMATS)
@@ -60,4 +60,5 @@ def test_a_recipe_serves_static_int8_and_what_it_names():
 def test_every_architecture_has_a_recipe():
     assert set(RECIPES) == set(ARCHITECTURES)
     for recipe in RECIPES.values():
+        assert recipe.observer in OBSERVERS
         assert all(entry.pattern and entry.reason for entry in recipe.floats)
