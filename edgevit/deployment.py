@@ -343,10 +343,10 @@ def _entry(one: Made) -> FileEntry:
 def _calibration_entry(job: Job, made: Sequence[Made]) -> CalibrationEntry | None:
     """What ranges and edits were found on, where a file has either."""
     samples = job.calibration
-    precisions = {one.artifact.precision for one in made}
     recipe = RECIPES[job.spec.card.architecture]
-    if samples is None or not any(map(recipe.serves, precisions)):
+    served = {one.artifact.precision for one in made if recipe.serves(one.artifact.precision)}
+    static = any(PRECISIONS[name].activations == "static" for name in served)
+    if samples is None or not (static or (served and job.findings.edits)):
         return None
-    static = any(PRECISIONS[name].activations == "static" for name in precisions)
     observer = scheme_for(job, "w8a8").observer if static else NO_RANGES
     return CalibrationEntry(samples.name, samples.hashes, observer, job.findings.edits)

@@ -128,6 +128,8 @@ def test_w8dyn_that_a_recipe_serves_says_what_edits_were_found_on(tmp_path):
     )
     found = deploy(spec).manifest.calibration
     assert (found.edits, found.observer, len(found.sha256)) == (("equalize-norms",), "none", 4)
+    plain = deploy(replace(spec, edit_weights=False, force=True))
+    assert plain.manifest.calibration is None, "nothing was found on any sample"
 
 
 def verdict(passed: bool, labeled: bool = True) -> Verdict:
