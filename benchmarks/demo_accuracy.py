@@ -14,10 +14,10 @@ import torch
 from rich.progress import track
 
 from edgevit import create_model, open_bundle
-from edgevit.bundle import Bundle
+from edgevit.bundle.opened import Bundle
 from edgevit.data import scenes
-from edgevit.predict import open_predictor
-from edgevit.tasks.mask import exact_mask
+from edgevit.prediction.predictor import open_predictor
+from edgevit.tasks.pixels.mask import exact_mask
 from edgevit.tasks.preprocessing import preprocess
 from edgevit.tasks.segmentation import confusion, mean_iou
 from edgevit.weights import demo_weights

@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from edgevit.tasks.mask import Labels, exact_mask
-from edgevit.tasks.resize import bilinear
+from edgevit.tasks.pixels.mask import Labels, exact_mask
+from edgevit.tasks.pixels.resize import bilinear
 
 Logits = NDArray[np.float32]
 Size = tuple[int, int]

@@ -43,8 +43,8 @@ from benchmarks.rounds import (
     time_files,
     tool_versions,
 )
-from edgevit.parity import FP32_DIFFERENCE
-from edgevit.ports import to_file
+from edgevit.bundle.parity import FP32_DIFFERENCE
+from edgevit.bundle.ports import to_file
 from edgevit_export.artifact import TensorSpec
 from edgevit_runtimes.device import machine_facts
 from edgevit_runtimes.timing import percentile_ms

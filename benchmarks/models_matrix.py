@@ -27,13 +27,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from benchmarks.page import markdown_table
 from benchmarks.rounds import ROOT, changed, commit, source_state
-from edgevit.classic import FACT
-from edgevit.deployment import deploy
+from edgevit.bundle.classic import FACT
+from edgevit.bundle.inspect import inspect_file
+from edgevit.deployment.export import deploy
 from edgevit.errors import EdgevitError
-from edgevit.inspect import inspect_file
-from edgevit.models.card import ModelCard
-from edgevit.models.zoo import MODELS, model_card
-from edgevit.spec import DeploySpec
+from edgevit.networks.card import ModelCard
+from edgevit.networks.zoo import MODELS, model_card
+from edgevit.request.spec import DeploySpec
 from edgevit.steps import Step
 from edgevit.weights import demo_weights
 from edgevit_export.errors import ExportError

@@ -11,10 +11,10 @@ import torch
 from torch import nn
 
 from benchmarks.rounds import KEPT
-from edgevit.checkpoints.layouts.mvitv2_names import official_names
-from edgevit.create import create_model
-from edgevit.models.layers import Network
-from edgevit.models.seeded import fill_seeded
+from edgevit.networks.create import create_model
+from edgevit.networks.mvitv2.checkpoint_names import official_names
+from edgevit.networks.parts.layers import Network
+from edgevit.networks.seeded import fill_seeded
 
 SEED = 0
 FASTER = 1.4  # what ViT on ExecuTorch is to reach, beside timm's straight export

@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 from benchmarks.networks import SEED, Row, network_of, peer_network, peer_of
 from benchmarks.rounds import ROOT, source_state
 from benchmarks.straight import export_straight
-from edgevit.inspect import inspect_file
-from edgevit.models.layers import Network
-from edgevit.parity import FP32_DIFFERENCE, difference
-from edgevit.ports import from_file, to_file
-from edgevit.reparam.line import reparameterize
+from edgevit.bundle.inspect import inspect_file
+from edgevit.bundle.parity import FP32_DIFFERENCE
+from edgevit.bundle.ports import from_file, to_file
+from edgevit.deployment.reparameterize import reparameterize
+from edgevit.difference import difference
+from edgevit.networks.parts.layers import Network
 from edgevit_export.artifact import TensorSpec, content_sha256, content_size
 from edgevit_export.formats import FORMATS
 from edgevit_export.lower import lower

@@ -20,14 +20,14 @@ from typing import Any
 
 from benchmarks.page import BUSY, markdown_list, markdown_table, write_part
 from benchmarks.rounds import ROOT, changed, commit, in_a_process, others_busy, time_files
-from edgevit.bundle import Bundle, open_bundle
-from edgevit.deployment import deploy
+from edgevit.bundle.manifest import FileEntry
+from edgevit.bundle.opened import Bundle, open_bundle
+from edgevit.bundle.ports import to_file
+from edgevit.deployment.export import deploy
 from edgevit.errors import EdgevitError
 from edgevit.evaluation.gates import GATES, judge
-from edgevit.manifest import FileEntry
-from edgevit.models.zoo import MODELS
-from edgevit.ports import to_file
-from edgevit.spec import DeploySpec
+from edgevit.networks.zoo import MODELS
+from edgevit.request.spec import DeploySpec
 from edgevit.weights import demo_weights
 from edgevit_export.errors import ExportError
 from edgevit_export.formats import FORMATS, why_absent

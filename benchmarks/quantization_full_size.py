@@ -22,16 +22,16 @@ import numpy as np
 
 from benchmarks.page import markdown_list, markdown_table, write_part
 from benchmarks.rounds import ROOT, changed, commit, in_a_process
-from edgevit.bundle import Bundle
-from edgevit.create import load_network
+from edgevit.bundle.opened import Bundle
+from edgevit.bundle.ports import from_file, to_file
 from edgevit.data.natural import natural_input
-from edgevit.deployment import deploy
+from edgevit.deployment.export import deploy
+from edgevit.difference import sqnr
 from edgevit.errors import EdgevitError
 from edgevit.evaluation.subject import network_run
-from edgevit.parity import sqnr
-from edgevit.ports import from_file, to_file
-from edgevit.quantize.precision import LEAST_SQNR
-from edgevit.spec import DeploySpec
+from edgevit.networks.create import load_network
+from edgevit.request.precisions import LEAST_SQNR
+from edgevit.request.spec import DeploySpec
 from edgevit_export.errors import ExportError
 from edgevit_runtimes.engines import open_session
 from edgevit_runtimes.errors import RuntimesError

@@ -45,16 +45,17 @@ from benchmarks.rounds import (
     tool_versions,
 )
 from benchmarks.straight import export_straight
-from edgevit.bundle import Bundle, open_bundle
-from edgevit.create import create_model
-from edgevit.deployment import deploy
-from edgevit.inspect import inspect_file
-from edgevit.models.layers import Network
-from edgevit.models.topformer import Attention
-from edgevit.parity import FP32_DIFFERENCE, agreement, difference
-from edgevit.ports import from_file, to_file
-from edgevit.spec import DeploySpec
-from edgevit.tasks.mask import exact_mask
+from edgevit.bundle.inspect import inspect_file
+from edgevit.bundle.opened import Bundle, open_bundle
+from edgevit.bundle.parity import FP32_DIFFERENCE
+from edgevit.bundle.ports import from_file, to_file
+from edgevit.deployment.export import deploy
+from edgevit.difference import agreement, difference
+from edgevit.networks.create import create_model
+from edgevit.networks.parts.layers import Network
+from edgevit.networks.topformer.network import Attention
+from edgevit.request.spec import DeploySpec
+from edgevit.tasks.pixels.mask import exact_mask
 from edgevit.weights import demo_weights
 from edgevit_export.artifact import content_sha256, content_size
 from edgevit_export.formats import FORMATS

@@ -6,46 +6,51 @@ loads no torch.
 
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from edgevit.bundle import Bundle as Bundle
-    from edgevit.bundle import open_bundle as open_bundle
-    from edgevit.create import create_model as create_model
-    from edgevit.deployment import deploy as deploy
-    from edgevit.errors import EdgevitError as EdgevitError
-    from edgevit.models.zoo import list_models as list_models
-    from edgevit.models.zoo import model_card as model_card
-    from edgevit.reparam.line import reparameterize as reparameterize
-    from edgevit.spec import DeploySpec as DeploySpec
+from edgevit.version import __version__ as __version__
 
-__version__ = "0.1.0"
+if TYPE_CHECKING:
+    from edgevit.bundle.opened import Bundle as Bundle
+    from edgevit.bundle.opened import open_bundle as open_bundle
+    from edgevit.deployment.export import deploy as deploy
+    from edgevit.deployment.reparameterize import reparameterize as reparameterize
+    from edgevit.errors import EdgevitError as EdgevitError
+    from edgevit.networks.create import create_model as create_model
+    from edgevit.networks.zoo import list_models as list_models
+    from edgevit.networks.zoo import model_card as model_card
+    from edgevit.prediction.predictor import predict as predict
+    from edgevit.request.spec import DeploySpec as DeploySpec
 
 
 def __getattr__(name: str) -> object:
     match name:
         case "create_model":
-            from edgevit.create import create_model
+            from edgevit.networks.create import create_model
 
             return create_model
         case "list_models" | "model_card":
-            from edgevit.models import zoo
+            from edgevit.networks import zoo
 
             return zoo.list_models if name == "list_models" else zoo.model_card
         case "reparameterize":
-            from edgevit.reparam.line import reparameterize
+            from edgevit.deployment.reparameterize import reparameterize
 
             return reparameterize
         case "DeploySpec":
-            from edgevit.spec import DeploySpec
+            from edgevit.request.spec import DeploySpec
 
             return DeploySpec
         case "deploy":
-            from edgevit.deployment import deploy
+            from edgevit.deployment.export import deploy
 
             return deploy
         case "Bundle" | "open_bundle":
-            from edgevit import bundle
+            from edgevit.bundle import opened
 
-            return bundle.Bundle if name == "Bundle" else bundle.open_bundle
+            return opened.Bundle if name == "Bundle" else opened.open_bundle
+        case "predict":
+            from edgevit.prediction.predictor import predict
+
+            return predict
         case "EdgevitError":
             from edgevit.errors import EdgevitError
 

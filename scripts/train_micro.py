@@ -24,24 +24,28 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.optim import Optimizer
 
-from edgevit.checkpoints.layouts import mvitv2 as layout
 from edgevit.data import scenes
-from edgevit.models import mvitv2, t2t_vit, vit, vit_adapter, vitpose
-from edgevit.models.card import ModelCard
-from edgevit.models.cards import mvitv2 as mvitv2_cards
-from edgevit.models.cards import t2t_vit as t2t_vit_cards
-from edgevit.models.cards import vit as vit_cards
-from edgevit.models.cards import vit_adapter as vit_adapter_cards
-from edgevit.models.cards import vitpose as vitpose_cards
-from edgevit.models.layers import Network
+from edgevit.networks.card import ModelCard
+from edgevit.networks.mvitv2 import cards as mvitv2_cards
+from edgevit.networks.mvitv2 import checkpoint as layout
+from edgevit.networks.mvitv2 import network as mvitv2
+from edgevit.networks.parts.layers import Network
+from edgevit.networks.t2t_vit import cards as t2t_vit_cards
+from edgevit.networks.t2t_vit import network as t2t_vit
+from edgevit.networks.vit import cards as vit_cards
+from edgevit.networks.vit import network as vit
+from edgevit.networks.vit_adapter import cards as vit_adapter_cards
+from edgevit.networks.vit_adapter import network as vit_adapter
+from edgevit.networks.vitpose import cards as vitpose_cards
+from edgevit.networks.vitpose import network as vitpose
+from edgevit.networks.zoo import preprocessing_of
 from edgevit.tasks.keypoints import COCO
-from edgevit.tasks.recipes import preprocessing_of
 from scripts.micro.losses import DenseHead, loss_of
 from scripts.micro.pools import batch, pool
 from scripts.micro.recipes import RECIPES, Recipe, Stage
 from scripts.micro.scores import POSE_SIDE, score
 
-# What the bundles will do: edgevit.tasks.recipes.
+# What the bundles will do: edgevit.networks.preparation.
 PREPROCESSING = {
     "segmentation": "drawn",
     "pose": "pose",
@@ -300,7 +304,7 @@ def train(card: ModelCard, out: Path, pools: Path, start: Path | None) -> Networ
 
 def inherit(model: Network, card: ModelCard, start: Path) -> None:
     """Start a video network from a picture network's shipped weights: each picture kernel becomes
-    the middle frame of the clip's (paper of MViTv2, section 4; edgevit.checkpoints.layouts.mvitv2).
+    the middle frame of the clip's (paper of MViTv2, section 4; edgevit.networks.mvitv2.checkpoint).
     """
     tensors = {key: value.float() for key, value in load_file(start).items()}
     config = mvitv2.config_of(card)

@@ -25,8 +25,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from edgevit.data import scenes
-from edgevit.models import topformer
-from edgevit.models.zoo import model_card
+from edgevit.networks.topformer import network as topformer
+from edgevit.networks.zoo import model_card
 
 MEAN = torch.tensor([123.675, 116.28, 103.53]).view(1, 3, 1, 1)
 STD = torch.tensor([58.395, 57.12, 57.375]).view(1, 3, 1, 1)
@@ -194,7 +194,11 @@ def ship(model: nn.Module, stages: tuple[Stage, ...], weights: Path) -> None:
         "labels": list(scenes.CLASSES),
         "input_size": [448, 448],
         "stages": [f"{s.steps} steps of {s.batch} at {s.size} px" for s in stages],
-        "held_out": {"scenes": len(scenes.HELD_OUT_SEEDS), "size": [448, 448]},
+        "held_out": {
+            "scenes": len(scenes.HELD_OUT_SEEDS),
+            "seeds": [scenes.HELD_OUT_SEEDS.start, scenes.HELD_OUT_SEEDS.stop],
+            "size": [448, 448],
+        },
         "miou": round(score, 4),
         "iou": per_class,
     }

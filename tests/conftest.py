@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from edgevit.bundle import Bundle, open_bundle
-from edgevit.deployment import deploy
-from edgevit.spec import DeploySpec
+from edgevit.bundle.opened import Bundle, open_bundle
+from edgevit.deployment.export import deploy
+from edgevit.request.spec import DeploySpec
 from edgevit_runtimes import setup
 
 TINY = (64, 64)

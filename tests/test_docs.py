@@ -17,17 +17,17 @@ import typer.main
 from PIL import Image
 
 from edgevit import errors
+from edgevit.bundle.manifest import FileEntry, Manifest, Member, PassEntry, Weights
+from edgevit.bundle.parity import Verification
 from edgevit.checkpoints import bounds
 from edgevit.cli import main
 from edgevit.cli.app import app
 from edgevit.data.scenes import scene
-from edgevit.manifest import FileEntry, Manifest, Member, PassEntry, Weights
-from edgevit.models.topformer import INJECTIONS, TOKEN_STRIDES
-from edgevit.models.zoo import MODELS
-from edgevit.parity import Verification
-from edgevit.reparam.line import PASSES
-from edgevit.spec import WORDS
-from edgevit.targets import TARGETS
+from edgevit.networks.line import PASSES
+from edgevit.networks.topformer.network import INJECTIONS, TOKEN_STRIDES
+from edgevit.networks.zoo import MODELS
+from edgevit.request.spec import WORDS
+from edgevit.request.targets import TARGETS
 from edgevit.tasks.preprocessing import Preprocessing
 from edgevit_export.artifact import TensorSpec
 from edgevit_export.errors import ExportError

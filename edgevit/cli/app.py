@@ -5,8 +5,11 @@ from typing import Annotated
 
 import typer
 
-from edgevit import __version__
-from edgevit.cli import bench, bundles, deploying, device, evaluating, knowing, quantizing
+from edgevit.cli.commands import bench, bundles, device, knowing
+from edgevit.cli.commands import eval as evaluating
+from edgevit.cli.commands import export as deploying
+from edgevit.cli.commands import quantize as quantizing
+from edgevit.version import __version__
 
 app = typer.Typer(
     help="Take a vision transformer from a training checkpoint to a verified file for a phone.",

@@ -7,16 +7,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgevit.bundle import MANIFEST, Bundle, open_bundle
+from edgevit.bundle.manifest import FileEntry, dump, with_accuracy
+from edgevit.bundle.opened import MANIFEST, Bundle, open_bundle
+from edgevit.bundle.sealing import check_writable, uninterrupted, whole_file
 from edgevit.errors import CheckFailed, EnvironmentFailed
+from edgevit.evaluation.data.samples import DataSet
 from edgevit.evaluation.gates import Verdict, judge, require
-from edgevit.evaluation.measuring import BATCH, Measured, Note, Progress, measure
+from edgevit.evaluation.measure import BATCH, Measured, Note, Progress, measure
 from edgevit.evaluation.reference import reference_network
 from edgevit.evaluation.resume import Resume, key_of, state_path
-from edgevit.evaluation.samples import DataSet
 from edgevit.evaluation.subject import Run, Subject, network_run, session_run
-from edgevit.manifest import FileEntry, dump, with_accuracy
-from edgevit.sealing import check_writable, uninterrupted, whole_file
 from edgevit_runtimes.engines import open_session
 from edgevit_runtimes.errors import DeviceFailed, MissingRuntime
 

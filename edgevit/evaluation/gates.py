@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from types import MappingProxyType
 
+from edgevit.bundle.manifest import Accuracy
 from edgevit.errors import CheckFailed
-from edgevit.manifest import Accuracy
 
 
 @dataclass(frozen=True, slots=True)

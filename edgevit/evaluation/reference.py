@@ -5,13 +5,13 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgevit.create import PartlyUntrained, load_network
+from edgevit.bundle.manifest import Manifest
 from edgevit.errors import UsageError
-from edgevit.manifest import Manifest
+from edgevit.networks.create import PartlyUntrained, load_network
 from edgevit.weights import demo_weights
 
 if TYPE_CHECKING:
-    from edgevit.models.layers import Network
+    from edgevit.networks.parts.layers import Network
 
 WHOLE = re.compile(r"-?[0-9]{1,18}")
 SEEDED = re.compile(r"random weights of seed ([0-9]{1,10})\b")
@@ -64,7 +64,7 @@ def _loaded(manifest: Manifest, path: Path) -> "Network | None":
 
 def _seeded(manifest: Manifest) -> "Network | None":
     """The network with random weights of the seed in the manifest's note."""
-    from edgevit.models.seeded import fill_seeded
+    from edgevit.networks.seeded import fill_seeded
 
     told = SEEDED.match(manifest.weights.note)
     if told is None:
@@ -89,7 +89,7 @@ def _options(manifest: Manifest) -> dict[str, object]:
 
 def _with_output(network: "Network", manifest: Manifest) -> "Network":
     if manifest.output == "mask":
-        from edgevit.models.mask import LabelMap
+        from edgevit.networks.parts.label_map import LabelMap
 
         return LabelMap(network).eval()
     return network

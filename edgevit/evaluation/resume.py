@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 
-from edgevit.evaluation.tally import State
-from edgevit.sealing import uninterrupted, whole_file
+from edgevit.bundle.sealing import uninterrupted, whole_file
+from edgevit.evaluation.metrics.tally import State
 
 VERSION = 1  # of what is kept, and of how it is counted
 SAVE_SECS = 10.0

@@ -7,20 +7,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from edgevit.bundle.manifest import Manifest
+from edgevit.bundle.ports import from_file, to_file
 from edgevit.errors import CheckFailed
-from edgevit.evaluation.samples import Sample
-from edgevit.manifest import Manifest
-from edgevit.ports import from_file, to_file
-from edgevit.tasks.mask import Labels, exact_mask
+from edgevit.evaluation.data.samples import Sample
+from edgevit.tasks.pixels.mask import Labels, exact_mask
+from edgevit.tasks.pixels.resize import FloatArray
 from edgevit.tasks.pose import Pose, decode
 from edgevit.tasks.preprocessing import Prepared, Preprocessing, preprocess, preprocess_clip
-from edgevit.tasks.resize import FloatArray
 from edgevit.tasks.segmentation import restore_mask
 from edgevit_export.artifact import TensorSpec
 from edgevit_runtimes.session import Session
 
 if TYPE_CHECKING:
-    from edgevit.models.layers import Network
+    from edgevit.networks.parts.layers import Network
 
 Array = NDArray[np.generic]
 # A network's input float32 [1, 3, (T,) H, W] to its outputs as the training-time network has them.

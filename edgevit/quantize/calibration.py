@@ -17,10 +17,10 @@ import numpy as np
 
 from edgevit.data import scenes
 from edgevit.errors import UsageError
-from edgevit.evaluation.coco import annotation_file, coco_folder
-from edgevit.evaluation.drawn import DRAWN
-from edgevit.evaluation.folders import VIDEOS
-from edgevit.evaluation.samples import (
+from edgevit.evaluation.data.coco import annotation_file, coco_folder
+from edgevit.evaluation.data.drawn import DRAWN
+from edgevit.evaluation.data.folders import VIDEOS
+from edgevit.evaluation.data.samples import (
     MOST_FILES,
     DataSet,
     Sample,
@@ -33,7 +33,7 @@ from edgevit.evaluation.samples import (
 )
 from edgevit.evaluation.subject import Subject, inputs_of
 from edgevit.tasks.pictures import open_picture
-from edgevit.tasks.resize import FloatArray
+from edgevit.tasks.pixels.resize import FloatArray
 from edgevit.tasks.video import SUFFIXES, open_clip
 
 if TYPE_CHECKING:

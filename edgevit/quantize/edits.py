@@ -1,22 +1,21 @@
-"""EDITS: weight edits in their order, each with the reason for its place and what proves it;
-ARCHITECTURE_EDITS: which of them each system gets.
+"""EDITS: weight edits in their order, each with the reason for its place and what proves it.
 
 They run between the `common` and the `format` stage of the passes, so that one edited network feeds
 every runtime, whose quantizers round activations with one step a tensor and weights with one an
 output channel.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
 
+from edgevit.difference import difference
 from edgevit.errors import CheckFailed, UsageError
-from edgevit.models.layers import Network
-from edgevit.parity import difference
+from edgevit.networks.line import TOLERANCE, count_ops
+from edgevit.networks.parts.layers import Network
 from edgevit.quantize.weights.correct import correct_biases
 from edgevit.quantize.weights.equalize import (
     equalize_layers,
@@ -24,7 +23,6 @@ from edgevit.quantize.weights.equalize import (
     smooth_norms,
     smooth_values,
 )
-from edgevit.reparam.line import TOLERANCE, count_ops
 
 Run = Callable[[nn.Module, Iterable[Tensor]], int]
 
@@ -48,7 +46,7 @@ class Edit:
 @dataclass(frozen=True, slots=True)
 class EditReport:
     """What one edit did: places changed, and how far the float network's outputs moved on a seeded
-    input, in float64 by edgevit.parity.difference.
+    input, in float64 by edgevit.difference.difference.
     """
 
     name: str
@@ -85,28 +83,10 @@ EDITS: tuple[Edit, ...] = (
     ),
 )
 
-# Decibels on drawn scenes, without edits and with these: docs/weight_edits.md has all that were
-# measured. Elsewhere ranges of norms, and ranges of values, are evened out by hand only
-# (`edits_named`): they gain much where a checkpoint has outlying channels, and behind
-# `smooth-norms` nothing on ours, which has none.
-ARCHITECTURE_EDITS: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {
-        "topformer": ("equalize-layers",),  # topformer-t 18.5 to 30.5; biases corrected too: 30.3
-        "vit": ("smooth-norms",),  # vit-micro 34.2 to 35.0; with corrected biases 34.6
-        "vitpose": ("smooth-norms",),  # vitpose-micro 35.1 to 35.5; with corrected biases 34.9
-        "t2t_vit": ("smooth-norms",),  # t2t-vit-micro 32.0 to 32.5; with corrected biases 32.6
-        # mvitv2-micro 40.1 to 40.8. Smoothed norms and corrected biases have 41.5 there, and 0.9 dB
-        # less in a seeded mvitv2-s-video on what calibration did not show.
-        "mvitv2": ("equalize-norms",),
-        # vit-adapter-t (seeded) 30.4 to 31.0 by the first, the micro one 36.4 to 36.8 by the second
-        "vit_adapter": ("smooth-norms", "equalize-layers"),
-    }
-)
-
-
-def edits_of(architecture: str) -> tuple[Edit, ...]:
-    """The edits of a system of edgevit/architectures.py, in their order."""
-    return edits_named(ARCHITECTURE_EDITS[architecture])
+# Which of them a system gets stands in its integers.py, with decibels on drawn scenes without them
+# and with them: docs/weight_edits.md has all that were measured. Elsewhere ranges of norms, and
+# ranges of values, are evened out by hand only: they gain much where a checkpoint has outlying
+# channels, and behind `smooth-norms` nothing on ours, which has none.
 
 
 def edits_named(names: Sequence[str]) -> tuple[Edit, ...]:

@@ -4,16 +4,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgevit.evaluation.measuring import Progress, measure
-from edgevit.evaluation.samples import DataSet
+from edgevit.bundle.manifest import Accuracy
+from edgevit.evaluation.data.samples import DataSet
+from edgevit.evaluation.measure import Progress, measure
 from edgevit.evaluation.subject import Subject, network_run
-from edgevit.manifest import Accuracy
 from edgevit.quantize.calibration import Calibration
 from edgevit.quantize.study import study_of
 from edgevit_export.scheme import Scheme
 
 if TYPE_CHECKING:
-    from edgevit.models.layers import Network
+    from edgevit.networks.parts.layers import Network
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from edgevit.parity import Array
+from edgevit.difference import Array
 
 if TYPE_CHECKING:
     from torch import nn

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgevit.evaluation.measuring import Progress, measure
-from edgevit.evaluation.samples import DataSet
+from edgevit.evaluation.data.samples import DataSet
+from edgevit.evaluation.measure import Progress, measure
 from edgevit.evaluation.subject import Subject, network_run
 from edgevit.quantize.blocks import Block
 from edgevit.quantize.calibration import Calibration
@@ -18,7 +18,7 @@ from edgevit.quantize.study import study_of
 from edgevit_export.scheme import Scheme
 
 if TYPE_CHECKING:
-    from edgevit.models.layers import Network
+    from edgevit.networks.parts.layers import Network
 
 # Time of an integer product, float being 1: a model, from ViT-S in three runtimes on x86 with VNNI
 # (0.38 to 0.48). A measurement file takes its place.

@@ -6,20 +6,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgevit.difference import Array
 from edgevit.errors import UsageError
-from edgevit.evaluation.measuring import Progress
-from edgevit.evaluation.samples import DataSet
+from edgevit.evaluation.data.samples import DataSet
+from edgevit.evaluation.measure import Progress
 from edgevit.evaluation.subject import Run, Subject, inputs_of, network_run
-from edgevit.parity import Array
 from edgevit.quantize.blocks import Block, blocks_of
 from edgevit.quantize.calibration import Calibration
-from edgevit.tasks.resize import FloatArray
+from edgevit.tasks.pixels.resize import FloatArray
 from edgevit_export.quantization.styles import STYLES
 from edgevit_export.quiet import quiet
 from edgevit_export.scheme import Scheme
 
 if TYPE_CHECKING:
-    from edgevit.models.layers import Network
+    from edgevit.networks.parts.layers import Network
     from edgevit_export.quantization.simulate import Simulation
 
 # The strictest style: outputs of linear layers are integers too, as XNNPACK and LiteRT want.

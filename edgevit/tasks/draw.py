@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from edgevit.errors import UsageError
-from edgevit.tasks.mask import Labels
-from edgevit.tasks.resize import Picture
+from edgevit.tasks.pixels.mask import Labels
+from edgevit.tasks.pixels.resize import Picture
 from edgevit.tasks.segmentation import class_shares
 
 Color = tuple[int, int, int]

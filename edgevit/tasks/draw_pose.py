@@ -6,7 +6,7 @@ from PIL import Image, ImageDraw
 from edgevit.errors import UsageError
 from edgevit.tasks.draw import SMALLEST_PHOTO, Color
 from edgevit.tasks.keypoints import COCO, Skeleton
-from edgevit.tasks.resize import FloatArray, Picture
+from edgevit.tasks.pixels.resize import FloatArray, Picture
 
 LEFT: Color = (72, 220, 120)
 RIGHT: Color = (255, 150, 50)

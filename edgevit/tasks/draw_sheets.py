@@ -6,7 +6,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from edgevit.tasks.classification import Guess
 from edgevit.tasks.draw import INK, MAX_ENTRIES, PAPER, SMALLEST_PHOTO, Font, percent, short
-from edgevit.tasks.resize import Picture
+from edgevit.tasks.pixels.resize import Picture
 
 BAR = (52, 120, 246)
 TRACK = (226, 228, 232)

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgevit.errors import UsageError
-from edgevit.tasks.resize import FloatArray, Picture
+from edgevit.tasks.pixels.resize import FloatArray, Picture
 
 COMPONENTS = 3  # red, green, blue
 CUT = 1.0  # percent of the values at either end that a picture does not tell apart

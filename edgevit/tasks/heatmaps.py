@@ -7,7 +7,7 @@ Representation for Human Pose Estimation" (CVPR 2020).
 import numpy as np
 
 from edgevit.errors import UsageError
-from edgevit.tasks.resize import FloatArray
+from edgevit.tasks.pixels.resize import FloatArray
 
 KERNEL, SIGMA = 11, 2.0  # of the blur before DARK; an 11-tap blur of cv2 without a sigma has 2.0
 DARK_FLOOR, DARK_CEILING = 1e-3, 50.0

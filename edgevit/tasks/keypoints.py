@@ -35,7 +35,7 @@ def skeleton_of(dataset: str) -> Skeleton:
     except KeyError:
         raise UsageError(
             f"There is no skeleton {dataset!r}; there are {', '.join(SKELETONS)}.",
-            next="edgevit info vitpose-plus-s",
+            next="edgevit list --task pose",
         ) from None
 
 

@@ -13,8 +13,8 @@ import numpy as np
 from edgevit.errors import UsageError
 from edgevit.tasks.heatmaps import find_peaks, refine_dark, refine_quarter
 from edgevit.tasks.keypoints import Skeleton
+from edgevit.tasks.pixels.resize import FloatArray, Size
 from edgevit.tasks.preprocessing import Prepared, Region
-from edgevit.tasks.resize import FloatArray, Size
 
 Decoder = Literal["dark", "default"]
 

@@ -13,8 +13,8 @@ import numpy as np
 from PIL import Image
 
 from edgevit.errors import BundleError, PictureError, UsageError
-from edgevit.tasks.resize import FloatArray, Picture, Size, resize_picture
-from edgevit.tasks.warp import Point, region_matrix, warp_affine
+from edgevit.tasks.pixels.resize import FloatArray, Picture, Size, resize_picture
+from edgevit.tasks.pixels.warp import Point, region_matrix, warp_affine
 
 Fit = Literal["stretch", "pad", "crop", "box"]
 Resize = Literal["bilinear", "bilinear-antialias", "bicubic"]

@@ -17,10 +17,10 @@ from edgevit.tasks.draw_pose import THRESHOLD, draw_skeleton
 from edgevit.tasks.draw_sheets import captioned, sheet
 from edgevit.tasks.features import FeatureMap, pca_picture
 from edgevit.tasks.keypoints import Skeleton
-from edgevit.tasks.mask import Labels
+from edgevit.tasks.pixels.mask import Labels
+from edgevit.tasks.pixels.resize import FloatArray, Picture
 from edgevit.tasks.pose import Pose
 from edgevit.tasks.preprocessing import Box
-from edgevit.tasks.resize import FloatArray, Picture
 from edgevit.tasks.video import Clip
 
 NAMED = 3  # classes of a headline

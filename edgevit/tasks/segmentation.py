@@ -7,9 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgevit.errors import PictureError, UsageError
-from edgevit.tasks.mask import Labels, mask_at
-from edgevit.tasks.preprocessing import Content, Prepared, Preprocessing, normalized
-from edgevit.tasks.resize import (
+from edgevit.tasks.pixels.mask import Labels, mask_at
+from edgevit.tasks.pixels.resize import (
     FloatArray,
     Picture,
     Size,
@@ -18,6 +17,7 @@ from edgevit.tasks.resize import (
     resize_picture,
     taps,
 )
+from edgevit.tasks.preprocessing import Content, Prepared, Preprocessing, normalized
 
 OFFICIAL_LONG = 2048  # the long side's limit in the official test pipeline
 OFFICIAL_MULTIPLE = 32

@@ -19,7 +19,7 @@ import numpy as np
 
 from edgevit.errors import EnvironmentFailed, MissingDependency, PictureError
 from edgevit.tasks.pictures import open_picture
-from edgevit.tasks.resize import Picture
+from edgevit.tasks.pixels.resize import Picture
 
 RATE = 30.0  # pictures a second that a stride is meant for (DATA.TARGET_FPS)
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm")

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from edgevit.data import scenes
 from edgevit.tasks.keypoints import COCO
+from edgevit.tasks.pixels.warp import region_matrix, warp_affine
 from edgevit.tasks.preprocessing import Preprocessing, box_region
-from edgevit.tasks.warp import region_matrix, warp_affine
 from scripts.micro.recipes import Stage, Task
 
 Bytes: TypeAlias = NDArray[np.uint8]

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from edgevit.data import scenes
-from edgevit.models.layers import Network
+from edgevit.networks.parts.layers import Network
 from edgevit.tasks.keypoints import COCO
 from edgevit.tasks.pose import decode
 from edgevit.tasks.pose_metrics import pck

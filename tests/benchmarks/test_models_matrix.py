@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from benchmarks import models_matrix as script
-from edgevit.models.zoo import MODELS, model_card
-from edgevit.parity import FP32_DIFFERENCE
+from edgevit.bundle.parity import FP32_DIFFERENCE
+from edgevit.networks.zoo import MODELS, model_card
 from edgevit_export.formats import FORMATS
 
 CELL = {

@@ -7,8 +7,8 @@ import torch
 
 from benchmarks import networks
 from benchmarks.networks import PLAIN, ROWS, SMALL, Row, network_of, peer_network, peer_of
-from edgevit.create import create_model
-from edgevit.models.zoo import model_card
+from edgevit.networks.create import create_model
+from edgevit.networks.zoo import model_card
 
 STUB = """
 from torch import nn

@@ -3,7 +3,7 @@
 import json
 
 from benchmarks.quantization_full_size import CASES, COLUMNS, PAGE, RECORDS, RUNTIMES, WORDS, page
-from edgevit.models.zoo import MODELS
+from edgevit.networks.zoo import MODELS
 
 FILES = {
     "onnx": {"precision": "w8a8", "worst": 29.26, "mean": 30.0},

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from benchmarks import topformer_latency as script
-from edgevit.create import create_model
-from edgevit.models.topformer import Attention
+from edgevit.networks.create import create_model
+from edgevit.networks.topformer.network import Attention
 
 
 @pytest.fixture(scope="module")

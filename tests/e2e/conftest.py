@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch  # noqa: F401 - its log handlers keep the stderr they find: not that of one test
 
-import edgevit.deployment
+import edgevit.deployment.export
 from edgevit.cli import main
 
 
@@ -76,14 +76,16 @@ def cli(capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
 @pytest.fixture
 def no_load(monkeypatch: pytest.MonkeyPatch) -> None:
     """Loading a network fails the test: what is asked for must be refused before."""
-    monkeypatch.setattr(edgevit.deployment, "load", lambda *_: pytest.fail("a network was loaded"))
+    monkeypatch.setattr(
+        edgevit.deployment.export, "load", lambda *_: pytest.fail("a network was loaded")
+    )
 
 
 @pytest.fixture
 def no_export(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rewriting or exporting fails the test."""
-    import edgevit.reparam.line
+    import edgevit.networks.line
     import edgevit_export.lower
 
-    monkeypatch.setattr(edgevit.reparam.line, "run_line", lambda *_: pytest.fail("rewrote"))
+    monkeypatch.setattr(edgevit.networks.line, "run_line", lambda *_: pytest.fail("rewrote"))
     monkeypatch.setattr(edgevit_export.lower, "lower", lambda *_: pytest.fail("exported"))

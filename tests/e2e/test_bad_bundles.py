@@ -14,9 +14,9 @@ from PIL import Image
 
 import edgevit_runtimes.bench
 import edgevit_runtimes.engines
-from edgevit.bundle import MANIFEST, Bundle, open_bundle
+from edgevit.bundle.manifest import MAX_BYTES, dump
+from edgevit.bundle.opened import MANIFEST, Bundle, open_bundle
 from edgevit.errors import EdgevitError
-from edgevit.manifest import MAX_BYTES, dump
 from edgevit_export.artifact import content_sha256
 
 Cli = Callable[..., Any]
@@ -46,7 +46,7 @@ def nothing_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **__: object) -> None:
         pytest.fail("a file was opened")
 
-    for module in ("edgevit.parity", "edgevit.predict"):
+    for module in ("edgevit.bundle.parity", "edgevit.prediction.predictor"):
         monkeypatch.setattr(f"{module}.open_session", fail)
     monkeypatch.setattr(edgevit_runtimes.engines, "open_prepared", fail)
     monkeypatch.setattr(edgevit_runtimes.bench.local, "cold_start", fail)

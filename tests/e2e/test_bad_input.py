@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 import edgevit
-from edgevit.bundle import Bundle
+from edgevit.bundle.opened import Bundle
 
 Cli = Callable[..., Any]
 Tree = Callable[[Path], dict[str, str]]

@@ -17,19 +17,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import edgevit.deployment
-import edgevit.exporting
-from edgevit.bundle import Bundle, open_bundle
+import edgevit.deployment.export
+import edgevit.deployment.rounds
+from edgevit.bundle.manifest import FileEntry
+from edgevit.bundle.opened import Bundle, open_bundle
+from edgevit.bundle.parity import Case
 from edgevit.errors import CheckFailed
-from edgevit.manifest import FileEntry
-from edgevit.parity import Case
 from edgevit.steps import Step
 from edgevit_export.artifact import Artifact
 
 Cli = Callable[..., Any]
 Tree = Callable[[Path], dict[str, str]]
 
-DEPLOY = edgevit.deployment
+DEPLOY = edgevit.deployment.export
 EDGEVIT = (sys.executable, "-c", "from edgevit.cli import main; main()")
 # Behind a shell that has Ctrl-C ignored a program starts with it ignored.
 INTERRUPTIBLE = (
@@ -57,9 +57,9 @@ def artifact_of(file: FileEntry, path: Path) -> Artifact:
 @pytest.fixture
 def quick(host_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     """deploy in its own order with its own reports; what takes long is taken from a bundle."""
-    import edgevit.reparam.line
+    import edgevit.networks.line
     import edgevit_export.lower
-    from edgevit.create import create_model
+    from edgevit.networks.create import create_model
 
     network = create_model("topformer-t", input_size=(64, 64), num_classes=12)
     case = [(np.zeros((1, 3, 64, 64), np.float32),), (np.zeros((1, 12, 8, 8), np.float32),)]
@@ -79,11 +79,11 @@ def quick(host_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(DEPLOY, "load", load)
     monkeypatch.setattr(DEPLOY, "golden_cases", lambda *_: ([Case("g", *case)], photo))
     monkeypatch.setattr(
-        edgevit.exporting,
+        edgevit.deployment.rounds,
         "check_parity",
         lambda made, *_: host_bundle.entry(made.format).verification,
     )
-    monkeypatch.setattr(edgevit.reparam.line, "run_line", lambda network, *_: network)
+    monkeypatch.setattr(edgevit.networks.line, "run_line", lambda network, *_: network)
     monkeypatch.setattr(edgevit_export.lower, "lower", lower)
 
 
@@ -203,7 +203,7 @@ def test_a_failure_inside_a_step_leaves_everything_as_it_was(
 
         monkeypatch.setattr(DEPLOY, "write_members", half)
     elif inside == "check_parity":
-        monkeypatch.setattr(edgevit.exporting, inside, fail)
+        monkeypatch.setattr(edgevit.deployment.rounds, inside, fail)
     else:
         monkeypatch.setattr(DEPLOY, inside, fail)
     before = tree(place)
@@ -227,7 +227,7 @@ def test_a_file_that_computes_something_else_is_not_sealed(
     def differ(made: Artifact, *_: object) -> None:
         raise CheckFailed(f"{made.path.name} does not compute what the network computes.")
 
-    monkeypatch.setattr(edgevit.exporting, "check_parity", differ)
+    monkeypatch.setattr(edgevit.deployment.rounds, "check_parity", differ)
     before = tree(place)
     export(cli, where).refused(1, "does not compute what the network computes")
     assert tree(place) == before

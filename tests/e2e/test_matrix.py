@@ -5,11 +5,11 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from edgevit.bundle import Bundle
-from edgevit.inspect import inspect_file
-from edgevit.models.zoo import MODELS, model_card
-from edgevit.parity import FP32_DIFFERENCE
-from edgevit.verify import verify_bundle
+from edgevit.bundle.inspect import inspect_file
+from edgevit.bundle.opened import Bundle
+from edgevit.bundle.parity import FP32_DIFFERENCE
+from edgevit.bundle.verify import verify_bundle
+from edgevit.networks.zoo import MODELS, model_card
 from edgevit_export.formats import FORMATS
 
 # Every network of ours but topformer-t, which is `host_bundle`'s.

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgevit.bundle import Bundle
+from edgevit.bundle.opened import Bundle
 from edgevit.cli.app import app
 
 Cli = Callable[..., Any]

@@ -72,7 +72,7 @@ def filled() -> Callable[..., nn.Module]:
 @pytest.fixture(scope="session")
 def five_classes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A segmentation checkpoint of topformer-t with seeded weights and five named classes."""
-    from edgevit.create import create_model
+    from edgevit.networks.create import create_model
 
     path = tmp_path_factory.mktemp("checkpoints") / "TopFormer-T.pth"
     state = seeded_state(create_model("topformer-t", num_classes=5))

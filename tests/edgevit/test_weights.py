@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from edgevit.checkpoints.reader import read_checkpoint
-from edgevit.create import create_model
 from edgevit.data import scenes
-from edgevit.models.zoo import MODELS
+from edgevit.networks.create import create_model
+from edgevit.networks.zoo import MODELS
 from edgevit.tasks.keypoints import COCO
 from edgevit.weights import HERE, METRICS, demo_weights, score_text
 

@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor, nn
 
+from edgevit.networks.parts.norm_readers import Reader
 from edgevit.quantize.weights.integers import applied, rounded_weight
 from edgevit.quantize.weights.search import probe_of
 from edgevit.quantize.weights.streaming import Samples, stream
-from edgevit.reparam.norm_readers import Reader
 
 LAYERS = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
 

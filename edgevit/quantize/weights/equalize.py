@@ -5,9 +5,10 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from edgevit.networks.parts.norm_readers import Reader, ScaledNorm, norm_readers
+from edgevit.networks.parts.places import Place
 from edgevit.quantize.weights.integers import outputs_first
 from edgevit.quantize.weights.places import (
-    Place,
     channels_of,
     layer_places,
     norm_places,
@@ -17,7 +18,6 @@ from edgevit.quantize.weights.places import (
 )
 from edgevit.quantize.weights.search import Candidate, search_scales
 from edgevit.quantize.weights.streaming import Range, Samples
-from edgevit.reparam.norm_readers import Reader, ScaledNorm, norm_readers
 
 EXPONENTS = (0.25, 0.5, 0.75, 1.0)
 SMALLEST = 1e-3  # share of the largest: a dead channel has no range that could be widened

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from edgevit.reparam.norm_readers import Reader
+from edgevit.networks.parts.norm_readers import Reader
 
 LEVELS = 255  # steps of an activation's range
 BOUND = 127  # of weights: -127..127

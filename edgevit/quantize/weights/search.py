@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from edgevit.networks.parts.norm_readers import Reader
+from edgevit.networks.parts.places import Part, Place
 from edgevit.quantize.weights.integers import applied, rounded_values, rounded_weight
-from edgevit.quantize.weights.places import Part, Place, on_inputs, reader_of, rescale, whole
+from edgevit.quantize.weights.places import on_inputs, reader_of, rescale, whole
 from edgevit.quantize.weights.streaming import Range, Samples, ranges, stream
-from edgevit.reparam.norm_readers import Reader
 
 ROWS = 256  # tokens of a sample that a candidate is tried on
 # What a candidate must save of the error to be taken: less is chance.

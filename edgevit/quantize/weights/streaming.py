@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from edgevit.errors import UsageError
-from edgevit.reparam.norm_readers import Reader
+from edgevit.networks.parts.norm_readers import Reader
 
 Samples = Iterable[Tensor]
 

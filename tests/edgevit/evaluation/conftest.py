@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgevit.bundle import MANIFEST, Bundle, open_bundle
-from edgevit.deployment import deploy
+from edgevit.bundle.manifest import dump
+from edgevit.bundle.opened import MANIFEST, Bundle, open_bundle
+from edgevit.bundle.parity import Verification
+from edgevit.deployment.export import deploy
 from edgevit.evaluation.subject import Subject
-from edgevit.manifest import dump
-from edgevit.parity import Verification
-from edgevit.spec import DeploySpec
+from edgevit.request.spec import DeploySpec
 from edgevit.tasks.keypoints import COCO
 from edgevit.tasks.preprocessing import Preprocessing
 from edgevit_export.artifact import content_sha256, content_size

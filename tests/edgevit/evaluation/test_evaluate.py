@@ -6,17 +6,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from edgevit.bundle import MANIFEST, open_bundle
+from edgevit.bundle.manifest import Weights, dump
+from edgevit.bundle.opened import MANIFEST, open_bundle
+from edgevit.bundle.verify import verify_bundle
 from edgevit.data import scenes
 from edgevit.errors import CheckFailed, EnvironmentFailed, UsageError
 from edgevit.evaluation import evaluate
-from edgevit.evaluation.datasets import open_data
+from edgevit.evaluation.data.datasets import open_data
 from edgevit.evaluation.evaluate import evaluate_bundle, evaluation_rows, record
 from edgevit.evaluation.gates import judge
 from edgevit.evaluation.subject import Subject
-from edgevit.manifest import Weights, dump
 from edgevit.tasks.segmentation import confusion, mean_iou
-from edgevit.verify import verify_bundle
 from edgevit_runtimes.errors import DeviceFailed
 
 COUNT = 6

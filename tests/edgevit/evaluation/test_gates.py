@@ -5,12 +5,12 @@ import math
 
 import pytest
 
+from edgevit.bundle.manifest import Accuracy
 from edgevit.errors import CheckFailed
-from edgevit.evaluation.agreement import AGREEMENTS
 from edgevit.evaluation.gates import AGREEMENT, GATES, gate_of, judge, require
-from edgevit.evaluation.metrics import METRICS
-from edgevit.manifest import Accuracy
-from edgevit.spec import PRECISIONS
+from edgevit.evaluation.metrics.agreement import AGREEMENTS
+from edgevit.evaluation.metrics.labeled import METRICS
+from edgevit.request.spec import PRECISIONS
 
 # As issue 4 has them, written a second time on purpose.
 WANTED = {

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from edgevit.create import create_model
+from edgevit.bundle.manifest import Weights
 from edgevit.errors import CheckpointError, UsageError
 from edgevit.evaluation.reference import reference_network
-from edgevit.manifest import Weights
-from edgevit.models.seeded import fill_seeded
+from edgevit.networks.create import create_model
+from edgevit.networks.seeded import fill_seeded
 from edgevit.weights import demo_weights
 
 

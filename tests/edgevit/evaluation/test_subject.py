@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from edgevit.errors import CheckFailed
-from edgevit.evaluation.samples import Sample
+from edgevit.evaluation.data.samples import Sample
 from edgevit.evaluation.subject import answer, answers, inputs_of, network_run, session_run
 from edgevit.tasks.preprocessing import preprocess
 from edgevit_export.artifact import TensorSpec

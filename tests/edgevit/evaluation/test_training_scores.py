@@ -2,11 +2,11 @@
 
 import pytest
 
-from edgevit.create import create_model
-from edgevit.evaluation.drawn import DRAWN, drawn_scenes
-from edgevit.evaluation.measuring import measure
+from edgevit.evaluation.data.drawn import DRAWN, drawn_scenes
+from edgevit.evaluation.measure import measure
 from edgevit.evaluation.subject import Subject, network_run
-from edgevit.models.zoo import MODELS
+from edgevit.networks.create import create_model
+from edgevit.networks.zoo import MODELS
 from edgevit.tasks.preprocessing import Preprocessing
 from edgevit.weights import demo_weights
 from scripts.micro.scores import score

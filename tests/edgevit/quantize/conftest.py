@@ -10,14 +10,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from edgevit.create import create_model
-from edgevit.models import mvitv2, t2t_vit, vit, vit_adapter, vitpose
-from edgevit.models.layers import Network
-from edgevit.models.seeded import fill_seeded
+from edgevit.networks.create import create_model
+from edgevit.networks.line import run_line
+from edgevit.networks.mvitv2 import network as mvitv2
+from edgevit.networks.parts.layers import Network
+from edgevit.networks.seeded import fill_seeded
+from edgevit.networks.t2t_vit import network as t2t_vit
+from edgevit.networks.vit import network as vit
+from edgevit.networks.vit_adapter import network as vit_adapter
+from edgevit.networks.vitpose import network as vitpose
 from edgevit.quantize.weights.correct import LAYERS
 from edgevit.quantize.weights.integers import rounded_values, rounded_weight
 from edgevit.quantize.weights.streaming import ranges
-from edgevit.reparam.line import run_line
 
 VIT = vit.Config(16, 32, 2, 2, num_classes=10, input_size=(32, 48))
 POSE = vitpose.Config(32, 2, 2, deconv_channels=16, input_size=(64, 48))

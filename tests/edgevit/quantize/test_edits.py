@@ -8,18 +8,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from edgevit.architectures import ARCHITECTURES
+from edgevit.difference import difference
 from edgevit.errors import CheckFailed, UsageError
-from edgevit.parity import difference
+from edgevit.networks.line import TOLERANCE, count_ops, run_line
+from edgevit.networks.system import ALL_FORMATS
+from edgevit.networks.zoo import SYSTEMS
 from edgevit.quantize.edits import (
-    ARCHITECTURE_EDITS,
     EDITS,
     Edit,
     edit_weights,
     edits_named,
-    edits_of,
 )
-from edgevit.reparam.line import ALL_FORMATS, TOLERANCE, count_ops, run_line
 
 EXACT = tuple(edit for edit in EDITS if edit.exact)
 
@@ -122,9 +121,9 @@ def test_networks_that_are_refused(tiny, drawn):
 
 
 def test_the_tables():
-    assert set(ARCHITECTURE_EDITS) == set(ARCHITECTURES)
-    for name in ARCHITECTURES:
-        assert [edit.name for edit in edits_of(name)] == list(ARCHITECTURE_EDITS[name])
+    for system in SYSTEMS.values():
+        own = system.load().integers.edits
+        assert [edit.name for edit in edits_named(own)] == list(own)
     assert all(edit.reason for edit in EDITS)
     assert edits_named([]) == ()
     assert [e.name for e in edits_named(["correct-biases", "smooth-norms"])] == [

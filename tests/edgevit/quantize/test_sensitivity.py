@@ -6,7 +6,7 @@ from torch import nn
 
 from edgevit.errors import UsageError
 from edgevit.evaluation.subject import Subject
-from edgevit.models.layers import Network
+from edgevit.networks.parts.layers import Network
 from edgevit.quantize.blocks import block_of, blocks_of
 from edgevit.quantize.calibration import SCENES, calibration
 from edgevit.quantize.mixtures import choose_mixture

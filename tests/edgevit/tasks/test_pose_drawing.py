@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from edgevit.checkpoints.layouts.vitpose import DATASETS
 from edgevit.errors import UsageError
+from edgevit.networks.vitpose.checkpoint import DATASETS
 from edgevit.tasks.draw_pose import EDGE, LEFT, MIDDLE, RIGHT, draw_skeleton
 from edgevit.tasks.keypoints import COCO, SKELETONS, skeleton_of
 

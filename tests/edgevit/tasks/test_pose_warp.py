@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from edgevit.errors import UsageError
-from edgevit.tasks.warp import inverse, region_matrix, warp_affine
+from edgevit.tasks.pixels.warp import inverse, region_matrix, warp_affine
 
 
 def noise(height, width, seed=0):
@@ -69,7 +69,7 @@ def test_what_lies_outside_is_black_however_far():
 def test_strips_join_without_a_seam(monkeypatch):
     image, matrix = noise(50, 60), scaled(2.3, -11, -7.5)
     whole = warp_affine(image, matrix, (100, 80))
-    monkeypatch.setattr("edgevit.tasks.warp.STRIP_VALUES", 80 * 3 * 7)
+    monkeypatch.setattr("edgevit.tasks.pixels.warp.STRIP_VALUES", 80 * 3 * 7)
     assert np.array_equal(warp_affine(image, matrix, (100, 80)), whole)
 
 

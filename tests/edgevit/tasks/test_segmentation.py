@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 
 from edgevit.errors import PictureError, UsageError
 from edgevit.tasks import segmentation as module
-from edgevit.tasks.mask import exact_mask
+from edgevit.tasks.pixels.mask import exact_mask
+from edgevit.tasks.pixels.resize import bilinear
 from edgevit.tasks.preprocessing import Content, Fit, Preprocessing, preprocess
-from edgevit.tasks.resize import bilinear
 from edgevit.tasks.segmentation import (
     class_shares,
     confusion,

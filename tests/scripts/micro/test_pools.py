@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from edgevit.data import scenes
+from edgevit.networks.zoo import preprocessing_of
 from edgevit.tasks.preprocessing import preprocess
-from edgevit.tasks.recipes import preprocessing_of
 from scripts.micro import pools
 from scripts.micro.pools import Pool, batch, cut_person, normalize, pool
 from scripts.micro.recipes import Stage

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from edgevit.data import scenes
-from edgevit.tasks.recipes import preprocessing_of
+from edgevit.networks.zoo import preprocessing_of
 from scripts.micro.scores import pose_score, score, top1
 
 

@@ -6,6 +6,8 @@ import pytest
 import torch
 from torch import nn
 
+from edgevit.networks.parts.norm_readers import ScaledNorm
+from edgevit.networks.passes.explicit_norms import fold_norm_affines
 from edgevit.quantize.weights.equalize import (
     bounded,
     equalize_layers,
@@ -25,8 +27,6 @@ from edgevit.quantize.weights.places import (
     value_places,
 )
 from edgevit.quantize.weights.streaming import ranges
-from edgevit.reparam.explicit_norms import fold_norm_affines
-from edgevit.reparam.norm_readers import ScaledNorm
 
 WAYS = {
     # edit, its places, a network, and by how many decibels it must be better

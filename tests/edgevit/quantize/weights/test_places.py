@@ -6,12 +6,13 @@ import pytest
 import torch
 from torch import nn
 
-from edgevit.models.layers import ConvBN
-from edgevit.parity import difference
+from edgevit.difference import difference
+from edgevit.networks.line import TOLERANCE, count_ops
+from edgevit.networks.parts.layers import ConvBN
+from edgevit.networks.parts.places import layer_of
 from edgevit.quantize.weights.places import (
     channels_of,
     inputs_of,
-    layer_of,
     layer_places,
     norm_places,
     reader_of,
@@ -20,7 +21,6 @@ from edgevit.quantize.weights.places import (
     value_places,
     whole,
 )
-from edgevit.reparam.line import TOLERANCE, count_ops
 
 FINDERS = (norm_places, value_places, layer_places)
 # Norms, values, layers. TopFormer-T: one pair in layer 1 and two in each of 8 others, 5 streams, 4

@@ -1,0 +1,1 @@
+"""Bundles: sealed by `edgevit export`, opened, verified and described. Needs no torch."""

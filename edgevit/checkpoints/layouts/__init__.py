@@ -1,1 +1,0 @@
-"""One file an official project: how its checkpoints name things."""

@@ -1,0 +1,91 @@
+"""`edgevit bench`."""
+
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgevit.cli.console import Terminal, print_json, print_table
+from edgevit.cli.options import BundlePath, Engine, Json, Quiet, Runtimes, numbers, words
+
+EXAMPLES = """\b
+Examples:
+  edgevit bench out
+  edgevit bench out -r onnx,litert --threads 1,4 -o result.json"""
+
+
+def bench(
+    bundle: BundlePath,
+    device: Annotated[
+        str, typer.Option(metavar="DEVICE", help="Where to measure; this version: local.")
+    ] = "local",
+    runtime: Runtimes = None,
+    engine: Engine = None,
+    threads: Annotated[
+        str, typer.Option(metavar="NUMBERS", help="Thread counts, comma-separated.")
+    ] = "1",
+    warmup: Annotated[
+        int, typer.Option(metavar="NUMBER", help="Runs before the clock counts.")
+    ] = 5,
+    runs: Annotated[int, typer.Option(metavar="NUMBER", help="Timed runs at least.")] = 50,
+    min_secs: Annotated[
+        float, typer.Option(metavar="SECONDS", help="Measure at least this long.")
+    ] = 1.0,
+    max_secs: Annotated[
+        float, typer.Option(metavar="SECONDS", help="And at most this long each time.")
+    ] = 30.0,
+    repeat: Annotated[
+        int, typer.Option(metavar="NUMBER", help="Cold starts, each with its own timed runs.")
+    ] = 3,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", "--output", metavar="FILE", help="Write the JSON with raw samples here."
+        ),
+    ] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Time the files of a bundle: cold start, then p10, p50, p90 and p99 of warm runs.
+
+    Each file is loaded cold in a process of its own, then run in this one; the files take turns.
+    The input is the bundle's golden picture.
+    """
+    from edgevit.bundle.sealing import check_output_file
+    from edgevit.measure.bench import bench_bundle, bench_rows, write_result
+
+    if output is not None:
+        check_output_file(output)
+    with Terminal(quiet) as terminal:
+        terminal.working("check the bundle, load the runtimes")
+        result = bench_bundle(
+            bundle,
+            formats=words(runtime, "--runtime"),
+            device=device,
+            threads=numbers(threads, "--threads"),
+            warmup=warmup,
+            runs=runs,
+            min_secs=min_secs,
+            max_secs=max_secs,
+            repeat=repeat,
+            progress=terminal.counting,
+            engine=engine,
+        )
+        terminal.stop()
+        if output is not None:
+            write_result(result, output)
+            terminal.done(f"wrote {output}")
+        if as_json:
+            print_json(result.to_json())
+        else:
+            columns = ("file", "threads", "load", "first", "p10", "p50", "p90", "p99", "mean")
+            print_table((*columns, "samples", "remark"), bench_rows(result), "Milliseconds")
+        terminal.note(
+            "A latency covers the file's own outputs only: no preprocessing, no mask stage."
+        )
+        quoted = shlex.quote(str(bundle))
+        if output is None and not as_json:
+            terminal.next(f"edgevit bench {quoted} -o result.json")
+        else:
+            terminal.next(f"edgevit run {quoted} PHOTO.jpg -o results")

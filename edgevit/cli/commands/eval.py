@@ -1,0 +1,108 @@
+"""`edgevit eval`."""
+
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgevit.cli.console import Terminal, print_json, print_table
+from edgevit.cli.options import BundlePath, Json, Quiet, Runtimes, words
+
+EXAMPLES = """\b
+Examples:
+  edgevit eval out --data scenes
+  edgevit eval out --data ade20k --max-samples 200 -r onnx
+  edgevit eval out --data imagenet-val --weights checkpoint.pth"""
+
+
+def evaluate(
+    bundle: BundlePath,
+    data: Annotated[
+        str,
+        typer.Option(
+            metavar="DIR|scenes",
+            help="A folder (a directory a class; images and annotations; COCO keypoints; pictures"
+            " alone), or `scenes`, the drawn ones that no training has seen.",
+        ),
+    ],
+    weights: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="The checkpoint of the bundle, for the fp32 network."),
+    ] = None,
+    max_samples: Annotated[
+        int | None, typer.Option(metavar="NUMBER", help="So many pictures or clips at most.")
+    ] = None,
+    runtime: Runtimes = None,
+    zero_label: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RULE",
+            help="Masks: `ignore`, 0 is no class and c is class c - 1 (ADE20K's), or `keep`.",
+        ),
+    ] = None,
+    batch: Annotated[
+        int, typer.Option(metavar="NUMBER", help="Inputs that torch runs at once.")
+    ] = 8,
+    threads: Annotated[
+        int, typer.Option(metavar="NUMBER", help="Threads that a runtime may use.")
+    ] = 1,
+    accept_accuracy: Annotated[
+        bool, typer.Option("--accept-accuracy", help="Exit with 0 where a file misses its gate.")
+    ] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Score every file of a bundle, and its fp32 network, on labeled data: top-1, mIoU, PCK or AP.
+
+    Without labels it measures how far they agree. The result goes into the manifest. Ctrl-C keeps
+    what was counted, and the same command goes on. Exits with 1 where a file misses its gate.
+    """
+    from edgevit.bundle.opened import open_bundle
+    from edgevit.evaluation.data.datasets import open_data
+    from edgevit.evaluation.evaluate import (
+        check_recordable,
+        evaluate_bundle,
+        evaluation_rows,
+        record,
+    )
+    from edgevit.evaluation.subject import Subject
+
+    with Terminal(quiet) as terminal:
+        terminal.working(f"open {bundle} and the data")
+        opened = open_bundle(bundle)
+        check_recordable(opened)
+        samples = open_data(data, Subject.of(opened.manifest), opened.manifest.model, zero_label)
+        if samples.note:
+            terminal.note(samples.note)
+        terminal.working("load the weights and the runtimes")
+        found = evaluate_bundle(
+            opened,
+            samples,
+            weights=weights,
+            max_samples=max_samples,
+            formats=words(runtime, "--runtime"),
+            batch=batch,
+            threads=threads,
+            progress=terminal.counting,
+            note=terminal.note,
+        )
+        record(opened, found)
+        terminal.stop()
+        if found.unreferenced:
+            terminal.note(found.unreferenced)
+        if as_json:
+            print_json(found.to_json())
+        else:
+            columns = ("file", found.metric, "fp32", "kept", "asked", "passed")
+            title = f"{found.samples} {samples.unit} of {found.data}"
+            print_table(columns, evaluation_rows(found), title)
+        for path, one in found.files.items():
+            if one.worst is not None:
+                terminal.note(
+                    f"{path}: of one picture the lowest {found.metric} is {one.worst:.4f}"
+                )
+        terminal.done(f"wrote the scores into {bundle / 'manifest.json'}")
+        if not accept_accuracy:
+            found.require()
+        terminal.next(f"edgevit bench {shlex.quote(str(bundle))}")

@@ -1,0 +1,1 @@
+"""Every row, table and JSON that a person or a script sees."""

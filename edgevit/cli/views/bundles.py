@@ -1,0 +1,102 @@
+"""A bundle as rows and as plain data, for terminals and scripts."""
+
+from dataclasses import asdict
+
+from edgevit.bundle.manifest import FileEntry
+from edgevit.bundle.opened import Bundle
+from edgevit.bundle.parity import Verification
+
+
+def bundle_summary(bundle: Bundle) -> dict[str, object]:
+    """What a script wants to know of a bundle."""
+    manifest = bundle.manifest
+    return {
+        "bundle": str(bundle.path),
+        "model": manifest.model,
+        "input_size": list(manifest.input_size),
+        "precision": manifest.precision,
+        "output": manifest.output,
+        "weights": {"source": manifest.weights.source, "sha256": manifest.weights.sha256},
+        "accuracy": manifest.accuracy,
+        "files": [
+            {
+                "path": str(bundle.path / file.path),
+                "format": file.format,
+                "precision": file.precision,
+                "size": file.size,
+                "sha256": file.sha256,
+                **verification_summary(file.verification),
+                "accuracy": [asdict(entry) for entry in file.accuracy],
+            }
+            for file in manifest.files
+        ],
+    }
+
+
+def verification_summary(found: Verification) -> dict[str, object]:
+    """One verification as plain data."""
+    return {
+        "status": found.status,
+        "reason": found.reason,
+        "difference": found.difference,
+        "cosine": found.cosine,
+        "mask_agreement": found.agreement,
+        "sqnr_db": found.sqnr,
+        "cases": found.cases,
+        "runtime": dict(found.runtime),
+    }
+
+
+FILE_COLUMNS = (
+    *("file", "precision", "size", "verified", "difference", "SQNR", "pixels that agree"),
+    "accuracy",
+)
+
+
+def file_rows(bundle: Bundle) -> list[list[str]]:
+    """A row of `FILE_COLUMNS` a file."""
+    return [
+        [
+            file.path,
+            file.precision,
+            f"{file.size / 1e6:.2f} MB",
+            *verification_cells(file.verification),
+            accuracy_cell(file),
+        ]
+        for file in bundle.manifest.files
+    ]
+
+
+def verification_cells(found: Verification) -> list[str]:
+    """State, difference, SQNR and agreement as text."""
+    if found.status == "not verified":
+        return [f"not verified: {found.reason}", "-", "-", "-"]
+    agreement = "-" if found.agreement is None else f"{found.agreement:.3%}"
+    return [found.status, f"{found.difference:.1e}", _decibels(found), agreement]
+
+
+def _decibels(found: Verification) -> str:
+    return "-" if found.sqnr is None else f"{found.sqnr:.1f} dB"
+
+
+def accuracy_cell(file: FileEntry) -> str:
+    """What was measured last of a file's answers, with the fp32 network's score."""
+    if not file.accuracy:
+        return "not measured"
+    last = file.accuracy[-1]
+    beside = "" if last.reference is None else f", fp32 {last.reference:.4f}"
+    return f"{last.metric} {last.value:.4f}{beside} ({last.samples} of {last.data})"
+
+
+def pass_rows(bundle: Bundle) -> list[list[str]]:
+    """A row a rewrite."""
+    return [
+        [
+            entry.name,
+            entry.stage,
+            entry.format or "all",
+            f"{entry.ops_before} to {entry.ops_after}",
+            f"{entry.difference:.1e}",
+        ]
+        for entry in bundle.manifest.passes
+    ]

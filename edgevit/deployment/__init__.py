@@ -1,0 +1,1 @@
+"""From a request to a sealed bundle: `export`, `quantize --sensitivity` and `quantize --qat`."""

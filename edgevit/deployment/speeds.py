@@ -1,0 +1,113 @@
+"""What a quantized file's time is beside that of the fp32 file of the same runtime: integers do not
+pay everywhere, and an export says where they do not.
+
+Nothing of it goes into the manifest, which holds nothing that a second export would not hold.
+"""
+
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import perf_counter
+
+from edgevit.bundle.manifest import PassEntry
+from edgevit.bundle.ports import to_file
+from edgevit.deployment.rounds import Job, Made, export, rewrite, with_output
+from edgevit.difference import Array
+from edgevit.steps import Step
+from edgevit_export.artifact import Artifact
+from edgevit_export.errors import ExportError
+from edgevit_export.scheme import Scheme
+from edgevit_runtimes.engines import open_session
+from edgevit_runtimes.errors import RuntimesError
+from edgevit_runtimes.timing import Run, interleave, ratio_interval
+
+SECONDS = 4.0  # that a comparison is to take
+FEWEST, MOST = 6, 60  # rounds of it
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """A file's speed over that of its fp32 twin: median of rounds in turns, one thread, and the
+    95 % interval (`edgevit_runtimes.timing.ratio_interval`).
+    """
+
+    file: str
+    precision: str
+    ratio: float
+    low: float
+    high: float
+    rounds: int
+    machine: str  # the architecture that it was timed on, as the system names it
+
+    @property
+    def pays(self) -> bool:
+        """Whether it is faster than fp32 here, beyond doubt."""
+        return self.low > 1
+
+    def cell(self) -> str:
+        """The ratio with its interval."""
+        return f"{self.ratio:.2f} ({self.low:.2f} to {self.high:.2f})"
+
+    def sentence(self) -> str:
+        """What a user should know of it."""
+        where = f"on this machine ({self.machine}, one thread)"
+        said = f"{self.file} ({self.precision}) has {self.cell()} of fp32's speed {where}"
+        return said if self.pays else f"{said}: {self.precision} does not pay here but in size"
+
+
+def tell_speeds(job: Job, made: Sequence[Made]) -> None:
+    """Time each file that is not fp32 and runs here beside an fp32 one that is thrown away.
+
+    The step that tells it carries the `Speed`.
+    """
+    for one in made:
+        artifact = one.artifact
+        if artifact.precision == "fp32":
+            continue
+        if one.found.status != "executed":
+            why = f"speed beside fp32 is not known: {one.found.reason}"
+            job.report(Step("note", f"{artifact.path.name} ({artifact.precision}): {why}"))
+            continue
+        with TemporaryDirectory(prefix="edgevit-fp32-") as folder:
+            job.report(Step("start", f"time {artifact.path.name} beside fp32"))
+            try:
+                twin = _twin(job, artifact.format, Path(folder))
+                found = compare(artifact, twin, job.cases[0].inputs[0])
+            except (ExportError, RuntimesError) as error:  # the file itself is made and verified
+                text = f"{artifact.path.name}: no fp32 file to time it beside ({error.message})"
+                job.report(Step("note", text))
+                continue
+        job.report(Step("done" if found.pays else "note", found.sentence(), found))
+
+
+def compare(file: Artifact, twin: Artifact, picture: Array) -> Speed:
+    """Time both on one input (NCHW) in turns, in one process, on one thread."""
+    with open_session(file.path, threads=1) as own, open_session(twin.path, threads=1) as other:
+        own_input, other_input = to_file(picture, file.inputs[0]), to_file(picture, twin.inputs[0])
+        runs: dict[str, Run] = {
+            "own": lambda: own.run(own_input),
+            "fp32": lambda: other.run(other_input),
+        }
+        _once(runs)
+        start = perf_counter()
+        _once(runs)
+        rounds = round(SECONDS / (perf_counter() - start))
+        rounds = max(FEWEST, min(rounds, MOST))
+        taken = interleave(runs, rounds, warmup=1)
+    middle, low, high = ratio_interval(taken["fp32"], taken["own"])
+    return Speed(file.path.name, file.precision, middle, low, high, rounds, platform.machine())
+
+
+def _once(runs: Mapping[str, Run]) -> None:
+    for run in runs.values():
+        run()
+
+
+def _twin(job: Job, name: str, folder: Path) -> Artifact:
+    job = replace(job, report=lambda _: None)
+    passes: list[PassEntry] = []
+    shaped = rewrite(job.common, "format", name, job.spec, passes, job.report)
+    scheme = Scheme("fp32", job.spec.opset)
+    return export(with_output(shaped, job.spec.output), name, scheme, folder, job)

@@ -1,0 +1,1 @@
+"""The data that accuracy is measured on, as samples."""

@@ -1,0 +1,134 @@
+"""Agreement with the fp32 network where nobody knows the truth, each as it streams."""
+
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgevit.difference import cosine
+from edgevit.evaluation.data.samples import Sample
+from edgevit.evaluation.metrics.tally import Confusion, Share, State, Tally
+from edgevit.evaluation.subject import Answer, Subject
+from edgevit.tasks.pixels.resize import FloatArray
+from edgevit.tasks.segmentation import confusion, mean_iou
+
+CLOSE = 0.05  # of the box's longer side
+TIE = 0.1  # between logits: 52.5 to 47.5 of a hundred, which is no decision
+PEAK = 0.95  # of a heatmap's highest value: half a pixel from the middle of a trained one
+
+
+class Top1Agreement(Share):
+    """Share of pictures or clips of which both find the same class, or the file one that the fp32
+    network holds for as likely: within `TIE` of its best logit.
+    """
+
+    def add(self, sample: Sample, found: Sequence[Answer], wanted: Sequence[Answer]) -> None:
+        """One picture."""
+        got, want = found[0].label, wanted[0].label
+        logits = wanted[0].logits
+        tie = logits is not None and logits[want] - logits[got] <= TIE
+        self.hits += int(got == want or tie)
+        self.count += 1
+
+
+class MaskAgreement(Confusion):
+    """mIoU with the fp32 network's mask as the truth, at the photo's own size."""
+
+    def add(self, sample: Sample, found: Sequence[Answer], wanted: Sequence[Answer]) -> None:
+        """One picture."""
+        mask, truth = found[0].mask, wanted[0].mask
+        assert mask is not None
+        assert truth is not None
+        self.counts += confusion(mask, truth, len(self.counts), ignore=-1)
+
+    def value(self) -> float:
+        """Mean over the classes that either finds."""
+        return mean_iou(self.counts)[0]
+
+
+class KeypointAgreement(Share):
+    """Share of the keypoints that the fp32 network finds (its score is above 0) which the other
+    finds within 5 % of the box's longer side, or where fp32's heatmap is as high as its peak.
+    """
+
+    def add(self, sample: Sample, found: Sequence[Answer], wanted: Sequence[Answer]) -> None:
+        """One picture with its boxes."""
+        for got, want, box in zip(found, wanted, sample.boxes, strict=True):
+            assert got.pose is not None
+            assert want.pose is not None
+            present = want.pose.scores > 0
+            apart = got.pose.points.astype(np.float64) - want.pose.points
+            close = np.linalg.norm(apart, axis=1) <= CLOSE * max(box[2:])
+            if got.maps and want.maps:
+                close |= _as_high(got.maps[0], want.maps[0])
+            self.hits += int((close & present & (got.pose.scores > 0)).sum())
+            self.count += int(present.sum())
+
+
+def _as_high(got: FloatArray, want: FloatArray) -> NDArray[np.bool_]:
+    """Whether `want` [K, h, w] is near its peak where `got` has its own: of two peaks that are as
+    high, either is right. [K].
+    """
+    count = len(want)
+    own, other = want.reshape(count, -1), got.reshape(count, -1)
+    there = own[np.arange(count), other.argmax(axis=1)]
+    high: NDArray[np.bool_] = there >= PEAK * own.max(axis=1)
+    return high
+
+
+class FeatureCosine:
+    """Mean over pictures of the cosine of the feature maps, of several maps the lowest."""
+
+    def __init__(self) -> None:
+        self.values: list[float] = []
+
+    def add(self, sample: Sample, found: Sequence[Answer], wanted: Sequence[Answer]) -> None:
+        """One picture."""
+        pairs = zip(found[0].maps, wanted[0].maps, strict=True)
+        lowest = min(cosine(got, want) for got, want in pairs)
+        self.values.append(max(-1.0, min(1.0, lowest)))  # rounding goes beyond
+
+    def value(self) -> float:
+        """The mean."""
+        return float(np.mean(self.values)) if self.values else float("nan")
+
+    def worst(self) -> float | None:
+        """The lowest of a picture."""
+        return min(self.values, default=None)
+
+    def state(self) -> State:
+        """Every picture's cosine."""
+        return {"values": list(self.values)}
+
+    def restore(self, state: State) -> None:
+        """The same cosines."""
+        values = state["values"]
+        if not isinstance(values, list) or not all(
+            type(value) is float and -1 <= value <= 1 for value in values
+        ):
+            raise ValueError("no cosines")
+        self.values = list(values)
+
+
+# Task -> what agreement is called there.
+AGREEMENTS: Mapping[str, str] = MappingProxyType(
+    {
+        "classification": "top-1 agreement",
+        "video": "top-1 agreement",
+        "segmentation": "mIoU agreement",
+        "pose": "keypoint agreement",
+        "features": "feature cosine",
+    }
+)
+
+
+def agreement_of(subject: Subject) -> Tally:
+    """An empty tally of how far two networks of this task agree."""
+    new: Mapping[str, Callable[[], Tally]] = {
+        "top-1 agreement": Top1Agreement,
+        "mIoU agreement": lambda: MaskAgreement(len(subject.labels)),
+        "keypoint agreement": KeypointAgreement,
+        "feature cosine": FeatureCosine,
+    }
+    return new[AGREEMENTS[subject.task]]()

@@ -1,0 +1,1 @@
+"""Measuring a bundle's files on a device."""

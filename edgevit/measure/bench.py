@@ -1,0 +1,92 @@
+"""bench: a bundle's files, their hashes checked, timed by the runtimes workshop on the golden
+input.
+"""
+
+import contextlib
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from edgevit.bundle.manifest import FileEntry
+from edgevit.bundle.opened import open_bundle
+from edgevit.bundle.ports import to_file
+from edgevit.bundle.sealing import whole_file
+from edgevit_runtimes.bench import bench
+from edgevit_runtimes.engines import engine_of, prepare
+from edgevit_runtimes.errors import DeviceFailed
+from edgevit_runtimes.result import BenchResult
+
+
+def bench_bundle(
+    path: Path,
+    formats: Sequence[str] = (),
+    device: str = "local",
+    threads: Sequence[int] = (1,),
+    warmup: int = 5,
+    runs: int = 50,
+    min_secs: float = 1.0,
+    max_secs: float = 30.0,
+    repeat: int = 3,
+    progress: Callable[[str, int, int], None] | None = None,
+    engine: str | None = None,
+) -> BenchResult:
+    """Time each file of a bundle, or those of `formats`, on its golden input.
+
+    `engine` names the runtime to time them in, and narrows them to those that it opens. Files that
+    this machine cannot run (Core ML off macOS) are left out unless they are asked for,
+    or are all that there is. Raises what `Bundle.checked` and `edgevit_runtimes.bench.bench` raise.
+    """
+    bundle = open_bundle(path)
+    files = bundle.entries(formats, engine)
+    if not formats and engine is None:
+        files = _runnable(files)
+    picture = bundle.golden("input")
+    return bench(
+        [bundle.checked(file) for file in files],
+        [[to_file(picture, file.inputs[0])] for file in files],
+        [file.sha256 for file in files],
+        threads=threads,
+        warmup=warmup,
+        runs=runs,
+        min_secs=min_secs,
+        max_secs=max_secs,
+        repeat=repeat,
+        device=device,
+        progress=progress,
+        engine=engine,
+    )
+
+
+def _runnable(files: Sequence[FileEntry]) -> list[FileEntry]:
+    """The files whose runtime this machine has; all of them where it has none, to fail and say why.
+
+    What was verified at export does not tell: it may have been elsewhere, or left out.
+    """
+    kept = []
+    for file in files:
+        with contextlib.suppress(DeviceFailed):
+            prepare(engine_of(Path(file.path)))
+            kept.append(file)
+    return kept or list(files)
+
+
+def bench_rows(result: BenchResult) -> list[list[str]]:
+    """A row a file and thread count, times in milliseconds."""
+    return [
+        [
+            Path(row.file).name,
+            str(row.threads),
+            f"{row.cold_load_ms:.1f}",
+            f"{row.cold_first_ms:.1f}",
+            *(f"{value:.2f}" for value in row.warm_ms().values()),
+            str(len(row.samples_s)),
+            row.note or "",
+        ]
+        for row in result.rows
+    ]
+
+
+def write_result(result: BenchResult, path: Path) -> None:
+    """Write the JSON with its raw samples."""
+    with whole_file(path) as partial:
+        partial.write_text(json.dumps(result.to_json(), indent=1) + "\n", encoding="utf-8")

@@ -1,1 +1,0 @@
-"""One literal table an architecture; zoo.py joins them."""

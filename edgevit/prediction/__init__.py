@@ -1,0 +1,1 @@
+"""Photos and clips through a bundle's file: prepare, run, decode, draw."""

@@ -1,0 +1,1 @@
+"""What is asked for, and every refusal before anything is loaded."""

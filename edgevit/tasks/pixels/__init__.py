@@ -1,0 +1,1 @@
+"""Pixels in numpy alone: resizing, warping, and the exact mask."""

@@ -1,0 +1,254 @@
+import json
+import os
+import shutil
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from edgevit.bundle.opened import MANIFEST, Bundle
+from edgevit.bundle.sealing import (
+    OURS,
+    check_destination,
+    check_output_file,
+    check_writable,
+    sealed,
+    uninterrupted,
+    whole_file,
+)
+from edgevit.errors import EnvironmentFailed, UsageError
+
+
+def fake_bundle(path: Path, content: str = "old") -> Path:
+    path.mkdir(parents=True)
+    (path / MANIFEST).write_text(json.dumps({"schema": 1, "edgevit": "0"}))
+    (path / "README.md").write_text(content)
+    return path
+
+
+def fail_in(path: Path, failure: BaseException, also: Path | None = None) -> None:
+    """Write half a bundle, and a file beside it, and fail."""
+    with sealed(path, force=True) as folder:
+        (folder / "half").write_text("x" * 999)
+        if also is not None:
+            also.touch()
+        raise failure
+
+
+def names(place: Path) -> list[str]:
+    return sorted(path.relative_to(place).as_posix() for path in place.rglob("*"))
+
+
+def test_what_an_export_writes_is_what_force_may_remove(host_bundle: Bundle) -> None:
+    assert {path.name for path in host_bundle.path.iterdir()} <= OURS
+
+
+@pytest.mark.parametrize("name", ["out", "new/below/it", ".hidden", "with space"])
+def test_a_new_place_is_fine(tmp_path: Path, name: str) -> None:
+    check_destination(tmp_path / name, force=False)
+    with sealed(tmp_path / name, force=False) as folder:
+        (folder / "a").write_text("x")
+        assert not (tmp_path / name).exists()
+        assert folder.parent == (tmp_path / name).parent
+    assert (tmp_path / name / "a").read_text() == "x"
+    assert all(".partial-" not in found and ".old-" not in found for found in names(tmp_path))
+
+
+def test_an_empty_directory_is_taken(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    with sealed(tmp_path / "out", force=False) as folder:
+        (folder / "a").touch()
+    assert names(tmp_path) == ["out", "out/a"]
+
+
+def test_a_bundle_is_replaced_with_force_alone(tmp_path: Path) -> None:
+    place = fake_bundle(tmp_path / "out")
+    with pytest.raises(UsageError, match="holds a bundle already") as refused:
+        check_destination(place, force=False)
+    assert refused.value.next == "--force"
+    with sealed(place, force=True) as folder:
+        (folder / "new").touch()
+        assert (place / "README.md").read_text() == "old"
+    assert names(tmp_path) == ["out", "out/new"]
+
+
+@pytest.mark.parametrize("manifest", ["", "{", '{"edgevit', "[1]"])
+def test_a_broken_manifest_that_is_not_ours_is_kept(tmp_path: Path, manifest: str) -> None:
+    place = fake_bundle(tmp_path / "out")
+    (place / MANIFEST).write_text(manifest)
+    with pytest.raises(UsageError, match="not an edgevit bundle"):
+        check_destination(place, force=True)
+
+
+def test_a_bundle_of_a_broken_or_newer_manifest_is_replaced(tmp_path: Path) -> None:
+    place = fake_bundle(tmp_path / "out")
+    (place / MANIFEST).write_text('{"schema": 99, "edgevit": "9", ')
+    check_destination(place, force=True)
+
+
+def test_what_is_not_of_the_bundle_is_never_removed(tmp_path: Path) -> None:
+    place = fake_bundle(tmp_path / "out")
+    (place / "segmented").mkdir()
+    with pytest.raises(UsageError, match="holds segmented beside its bundle"):
+        check_destination(place, force=True)
+
+
+@pytest.mark.parametrize("failure", [KeyboardInterrupt, OSError, SystemExit, GeneratorExit])
+@pytest.mark.parametrize("existing", [False, True])
+def test_nothing_stays_of_a_failure(
+    tmp_path: Path, failure: type[BaseException], existing: bool
+) -> None:
+    place = tmp_path / "a" / "b" / "out"
+    if existing:
+        fake_bundle(place)
+    before = names(tmp_path)
+    with pytest.raises(failure):
+        fail_in(place, failure())
+    assert names(tmp_path) == before
+
+
+def test_parents_that_others_use_by_then_stay(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="full"):
+        fail_in(tmp_path / "a" / "out", OSError("full"), also=tmp_path / "a" / "theirs")
+    assert names(tmp_path) == ["a", "a/theirs"]
+
+
+@pytest.mark.parametrize("nth", [1, 2])
+def test_an_interrupt_between_the_renames_keeps_the_earlier_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nth: int
+) -> None:
+    place = fake_bundle(tmp_path / "out")
+    rename, calls = Path.rename, []
+
+    def stopped(self: Path, target: Path) -> Path:
+        calls.append(self)
+        if len(calls) == nth:
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", stopped)
+    with pytest.raises(KeyboardInterrupt), sealed(place, force=True):
+        pass
+    assert names(tmp_path) == ["out", "out/README.md", "out/manifest.json"]
+    assert (place / "README.md").read_text() == "old"
+
+
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Ctrl-C interrupts, also where the tests run behind a shell that has it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_a_second_interrupt_does_not_stop_the_cleaning_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ctrl_c: None
+) -> None:
+    remove = shutil.rmtree
+
+    def impatient(path: Path, ignore_errors: bool = False) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        remove(path, ignore_errors=ignore_errors)
+
+    monkeypatch.setattr(shutil, "rmtree", impatient)
+    with pytest.raises(OSError, match="full"):
+        fail_in(tmp_path / "out", OSError("full"))
+    assert names(tmp_path) == []
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+
+
+def test_holding_interrupts_off_is_no_matter_of_other_threads() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    done = []
+
+    def run() -> None:
+        with uninterrupted():
+            done.append(signal.getsignal(signal.SIGINT))
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert done == [before]
+
+
+def test_a_place_inside_a_bundle_is_refused(tmp_path: Path) -> None:
+    place = fake_bundle(tmp_path / "out")
+    with pytest.raises(UsageError, match="would no longer verify"):
+        check_destination(place / "deeper" / "inner", force=False)
+    with pytest.raises(UsageError, match="would no longer verify"):
+        check_writable(place / "segmented")
+    with pytest.raises(UsageError, match="would no longer verify"):
+        check_writable(place)
+
+
+def test_the_working_directory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "a" / "b")
+    for path in (Path(), Path(".."), tmp_path / "a", Path("x/..")):
+        with pytest.raises(UsageError, match="is the directory you are in"):
+            check_destination(path, force=False)
+    check_destination(Path("../c"), force=False)
+
+
+def test_read_only_places_are_refused_for_root_too(tmp_path: Path) -> None:
+    place = tmp_path / "kept"
+    place.mkdir(mode=0o555)
+    with pytest.raises(EnvironmentFailed, match="kept is read-only"):
+        check_destination(place, force=False)
+    with pytest.raises(EnvironmentFailed, match="kept cannot be written to"):
+        check_destination(place / "out", force=False)
+    with pytest.raises(EnvironmentFailed, match="kept cannot be written to"):
+        check_writable(place / "deeper")
+
+
+def test_files_and_links_are_no_places(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    fake_bundle(tmp_path / "real")
+    (tmp_path / "to-bundle").symlink_to(tmp_path / "real")
+    for name in ("file", "link", "to-bundle", "file/below", "link/below"):
+        with pytest.raises(UsageError, match="is a file"):
+            check_destination(tmp_path / name, force=True)
+    with pytest.raises(UsageError, match="is a file"):
+        check_writable(tmp_path / "file")
+
+
+def test_a_place_may_lie_behind_a_linked_directory(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "disk")
+    with sealed(tmp_path / "link" / "out", force=False) as folder:
+        (folder / "a").touch()
+    assert (tmp_path / "disk" / "out" / "a").exists()
+
+
+def test_a_file_is_whole_or_not_there(tmp_path: Path) -> None:
+    path = tmp_path / "result.json"
+    with whole_file(path) as partial:
+        partial.write_text("first")
+        assert not path.exists()
+
+    def fail(failure: BaseException) -> None:
+        with whole_file(path) as partial:
+            partial.write_text("sec")
+            raise failure
+
+    for failure in (OSError("full"), KeyboardInterrupt()):
+        with pytest.raises(type(failure)):
+            fail(failure)
+    assert names(tmp_path) == ["result.json"]
+    assert path.read_text() == "first"
+
+
+def test_a_file_that_cannot_be_written_is_told_before(tmp_path: Path) -> None:
+    check_output_file(tmp_path / "new.json")
+    (tmp_path / "old.json").touch()
+    check_output_file(tmp_path / "old.json")
+    with pytest.raises(UsageError, match="is a directory, not a file"):
+        check_output_file(tmp_path)
+    with pytest.raises(UsageError, match="There is no directory"):
+        check_output_file(tmp_path / "none" / "a.json")
+    with pytest.raises(UsageError, match="is a file"):
+        check_output_file(tmp_path / "old.json" / "a.json")

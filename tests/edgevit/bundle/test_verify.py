@@ -1,0 +1,105 @@
+"""verify: hashes first, then every file on the golden input."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from edgevit.bundle.manifest import Member, dump
+from edgevit.bundle.opened import Bundle, open_bundle
+from edgevit.bundle.verify import verify_bundle
+from edgevit.errors import CheckFailed, UsageError
+from edgevit_export.artifact import content_sha256
+from edgevit_runtimes.errors import DeviceFailed, MissingRuntime
+
+
+def test_every_file_is_run_again(host_bundle):
+    seen = []
+    found = verify_bundle(host_bundle, report=lambda path, v: seen.append((path, v)))
+    assert list(found.items()) == seen
+    assert list(found) == [file.path for file in host_bundle.manifest.files]
+    for file in host_bundle.manifest.files:
+        again, sealed = found[file.path], file.verification
+        assert again.status == sealed.status
+        if again.status == "executed":
+            assert again.cases == 1
+            assert again.difference <= sealed.difference, "one of the cases that were compared"
+            assert again.runtime == sealed.runtime
+        else:
+            assert again.reason == sealed.reason == "Core ML runs on macOS only"
+
+
+def test_only_the_formats_asked_for(host_bundle):
+    assert list(verify_bundle(host_bundle, ("onnx",))) == ["model.onnx"]
+    assert list(verify_bundle(host_bundle, ("tflite", "onnx"))) == ["model.tflite", "model.onnx"]
+    with pytest.raises(UsageError, match="The bundle has no ncnn file; it has onnx, exec"):
+        verify_bundle(host_bundle, ("ncnn",))
+
+
+@pytest.mark.usefixtures("classic_runtime")
+def test_the_classic_runtime_where_it_is_asked_for(host_bundle):
+    found = verify_bundle(host_bundle, engine="tflite")
+    assert list(found) == ["model.tflite"]
+    assert dict(found["model.tflite"].runtime)["tflite-runtime"] == "2.14.0"
+
+
+def test_a_runtime_that_fails_where_it_is_asked_for_is_a_failure(host_bundle, pretended):
+    shape = str(list(host_bundle.entry("litert").inputs[0].shape))
+    pretended(shape=shape, load="os.abort()")
+    with pytest.raises(DeviceFailed, match=r"ended \(SIGABRT\) on model\.tflite"):
+        verify_bundle(host_bundle, engine="tflite")
+
+
+def test_a_runtime_that_is_not_there_is_told(host_bundle, monkeypatch, tmp_path):
+    monkeypatch.setenv("EDGEVIT_TFLITE_HOME", str(tmp_path / "absent"))
+    with pytest.raises(MissingRuntime, match="which is not there"):
+        verify_bundle(host_bundle, engine="tflite")
+
+
+def test_bounds_are_the_callers_where_given(host_bundle):
+    with pytest.raises(CheckFailed, match="absolute difference"):
+        verify_bundle(host_bundle, ("onnx",), atol=0.0)
+    assert verify_bundle(host_bundle, ("onnx",), atol=1e-2)["model.onnx"].status == "executed"
+
+
+@pytest.mark.parametrize(
+    "name", ["model.onnx", "model.mlpackage/Manifest.json", "golden/input.npy", "labels.txt"]
+)
+def test_a_changed_byte_is_found_whatever_is_asked_for(name, bundle_copy):
+    bundle = bundle_copy()
+    path = bundle.path / name
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(CheckFailed, match="is not the file that was sealed: its hash differs"):
+        verify_bundle(bundle, ("executorch",))
+
+
+def resealed(bundle: Bundle, name: str, array) -> Bundle:
+    """Somebody who can write hashes puts other golden data in."""
+    path = bundle.path / "golden" / f"{name}.npy"
+    np.save(path, array)
+    members = tuple(
+        Member(m.path, path.stat().st_size, content_sha256(path))
+        if m.path == f"golden/{name}.npy"
+        else m
+        for m in bundle.manifest.members
+    )
+    (bundle.path / "manifest.json").write_text(dump(replace(bundle.manifest, members=members)))
+    return open_bundle(bundle.path)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "sentence"),
+    [
+        ("logits", lambda a: a + np.float32(1), "does not compute what the network computes"),
+        ("logits", lambda a: a[:, :3], "the network's is"),
+        ("logits", lambda a: a * np.float32("nan"), "does not compute"),
+        ("input", lambda a: a * 0, "does not compute"),
+    ],
+)
+def test_other_golden_data_is_a_failure(name, change, sentence, bundle_copy):
+    bundle = bundle_copy()
+    bundle = resealed(bundle, name, change(bundle.golden(name)))
+    with pytest.raises(CheckFailed, match=sentence):
+        verify_bundle(bundle, ("onnx",))
