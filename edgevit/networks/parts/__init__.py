@@ -1,1 +1,1 @@
-"""Building blocks that more than one system is made of, and what they say of themselves to passes."""
+"""Building blocks of more than one system, and what they say of themselves to passes."""

@@ -13,6 +13,7 @@ from edgevit.checkpoints.reader import read_checkpoint
 from edgevit.checkpoints.strict import CheckpointMismatch, load_strict
 from edgevit.difference import difference
 from edgevit.errors import CheckpointError, UsageError
+from edgevit.networks.mvitv2 import network as mvitv2
 from edgevit.networks.mvitv2.cards import CARDS
 from edgevit.networks.mvitv2.checkpoint import (
     INFLATIONS,
@@ -23,21 +24,13 @@ from edgevit.networks.mvitv2.checkpoint import (
     configure,
     recognize,
 )
-from edgevit.networks.mvitv2.network import (
-    IMAGE,
-    MViT,
-    build,
-    config_of,
-    plan_blocks,
-    with_cls_token,
-)
+from edgevit.networks.mvitv2.network import IMAGE, MViT, build, config_of, plan_blocks
 
 BY_NAME = {card.name: card for card in CARDS}
 PARITY = Path(__file__).resolve().parents[3] / "parity"
 BOUND = 2e-4
-MICRO, MICRO_VIDEO, T_FPN = (
-    BY_NAME[name] for name in ("mvitv2-micro", "mvitv2-micro-video", "mvitv2-t-fpn")
-)
+MICRO, MICRO_VIDEO = BY_NAME["mvitv2-micro"], BY_NAME["mvitv2-micro-video"]
+T_FPN = BY_NAME["mvitv2-t-fpn"]
 
 
 def load(card, path, size=None, all_outputs=False, classes=None, **options):
@@ -119,7 +112,7 @@ def micro(state_of):
 @pytest.fixture(scope="module")
 def micro_cls(state_of):
     """The same with a class token, as the ImageNet-21k files."""
-    return state_of(MViT(with_cls_token(IMAGE["micro"])))
+    return state_of(MViT(mvitv2.with_cls_token(IMAGE["micro"])))
 
 
 def in_timm(state, depths=(1, 1, 3, 1), shortcut="shortcut_proj_attn"):
@@ -200,7 +193,7 @@ def test_channels_that_double_in_the_mlp_are_found(timm, state_of, tmp_path):
 
 def test_l_knows_both_of_its_files():
     card = BY_NAME["mvitv2-l"]
-    for config in (IMAGE["l"], with_cls_token(IMAGE["l"])):
+    for config in (IMAGE["l"], mvitv2.with_cls_token(IMAGE["l"])):
         with torch.device("meta"):
             state = MViT(replace(config, num_classes=19168)).state_dict()
         start = configure(card, (224, 224), None, {})
@@ -339,7 +332,7 @@ def test_a_stray_key_of_a_detector_is_named(detector):
 
 @pytest.mark.parametrize("layout", ["facebookresearch", "timm"])
 def test_a_classifier_starts_a_pyramid(layout):
-    state = MViT(with_cls_token(IMAGE["t"])).state_dict()
+    state = MViT(mvitv2.with_cls_token(IMAGE["t"])).state_dict()
     tensors = dict(state) if layout != "timm" else in_timm(state, (1, 2, 5, 2))
     network, adapted = load(T_FPN, tensors, (64, 64))
     assert adapted.untrained == ("bottom_up.scale", "fpn_")
