@@ -16,7 +16,9 @@ from edgevit.evaluation.gates import Verdict, judge, require
 from edgevit.evaluation.measure import BATCH, Measured, Note, Progress, measure
 from edgevit.evaluation.reference import reference_network
 from edgevit.evaluation.resume import Resume, key_of, state_path
-from edgevit.evaluation.subject import Run, Subject, network_run, session_run
+from edgevit.evaluation.subject import Run, network_run, session_run
+from edgevit.tasks.task import Subject
+from edgevit_runtimes.device import check_threads
 from edgevit_runtimes.engines import open_session
 from edgevit_runtimes.errors import DeviceFailed, MissingRuntime
 
@@ -36,34 +38,6 @@ class Evaluation:
     verdicts: Mapping[str, Verdict]  # by path; none where there is no fp32 network to judge by
     skipped: Mapping[str, str]  # files that cannot run here, and why
     note: str  # how the data's labels were read
-
-    def to_json(self) -> dict[str, object]:
-        """Plain data, a row a file."""
-        rows = []
-        for path, found in self.files.items():
-            verdict = self.verdicts.get(path)
-            rows.append(
-                {
-                    "path": path,
-                    "value": found.accuracy.value,
-                    "worst": found.worst,
-                    "share": None if verdict is None else verdict.share,
-                    "bound": None if verdict is None else verdict.bound,
-                    "passed": None if verdict is None else verdict.passed,
-                }
-            )
-        return {
-            "bundle": str(self.bundle),
-            "data": self.data,
-            "labeled": self.labeled,
-            "samples": self.samples,
-            "metric": self.metric,
-            "reference": self.reference,
-            "unreferenced": self.unreferenced,
-            "files": rows,
-            "skipped": dict(self.skipped),
-            "note": self.note,
-        }
 
     def require(self) -> None:
         """Raise `CheckFailed` where a file misses its gate."""
@@ -93,6 +67,7 @@ def evaluate_bundle(
     Raises `UsageError`, `PictureError`, `CheckFailed` (a hash, an output that means nothing), and
     the runtimes' errors where no file runs here.
     """
+    check_threads(threads)
     manifest = bundle.manifest
     subject = Subject.of(manifest)
     chosen = data.first(max_samples)
@@ -216,22 +191,3 @@ def _open(
             continue
         runs[file.path] = session_run(session, file.inputs, file.outputs, file.path)
     return runs, skipped
-
-
-def evaluation_rows(evaluation: Evaluation) -> list[list[str]]:
-    """A row a file: path, score, fp32's score, what is kept of it, what must be, whether it is."""
-    rows = []
-    for path, found in evaluation.files.items():
-        verdict = evaluation.verdicts.get(path)
-        reference = found.accuracy.reference
-        share, bound, passed = "-", "-", "-"
-        if verdict is not None:
-            share = "-" if verdict.share is None else f"{verdict.share:.2%}"
-            bound = "no gate" if verdict.bound is None else f"{verdict.bound:.0%}"
-            passed = "yes" if verdict.passed else "NO"
-        shown = "-" if reference is None else f"{reference:.4f}"
-        rows.append([path, f"{found.accuracy.value:.4f}", shown, share, bound, passed])
-    rows += [
-        [path, f"not run: {why}", "-", "-", "-", "-"] for path, why in evaluation.skipped.items()
-    ]
-    return rows

@@ -25,7 +25,6 @@ STRICT = "weights alone are int8, so little may be lost: 99 % of fp32"
 USUAL = "activations are int8 too: 98 % of fp32"
 DENSE = "a mask sums up small errors at every border: 97 % of fp32"
 COARSE = "fewer than 8 bits: held to what w8a8 must keep"
-NO_GATE = "held by parity with fp32 alone"
 
 AGREEMENT: Mapping[str, Gate] = MappingProxyType(
     {

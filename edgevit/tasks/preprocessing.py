@@ -247,6 +247,12 @@ def box_region(box: Box, size: Size, padding: float = PADDING) -> tuple[Point, P
     return center, (width * padding, height * padding)
 
 
+def whole_photo(image: Picture) -> Box:
+    """The box that is all of a photo [H, W, 3]."""
+    height, width = image.shape[:2]
+    return 0.0, 0.0, float(width), float(height)
+
+
 def normalized(image: Picture, spec: Preprocessing) -> FloatArray:
     """uint8 [H, W, 3] -> float32 [1, 3, H, W]: `(value - mean) / std` in float64, rounded once."""
     result = np.empty((1, 3, *image.shape[:2]), np.float32)

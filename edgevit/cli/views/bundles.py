@@ -47,10 +47,8 @@ def verification_summary(found: Verification) -> dict[str, object]:
     }
 
 
-FILE_COLUMNS = (
-    *("file", "precision", "size", "verified", "difference", "SQNR", "pixels that agree"),
-    "accuracy",
-)
+VERIFICATION_COLUMNS = ("verified", "difference", "SQNR", "pixels that agree")
+FILE_COLUMNS = ("file", "precision", "size", *VERIFICATION_COLUMNS, "accuracy")
 
 
 def file_rows(bundle: Bundle) -> list[list[str]]:
@@ -68,7 +66,7 @@ def file_rows(bundle: Bundle) -> list[list[str]]:
 
 
 def verification_cells(found: Verification) -> list[str]:
-    """State, difference, SQNR and agreement as text."""
+    """The cells of `VERIFICATION_COLUMNS`."""
     if found.status == "not verified":
         return [f"not verified: {found.reason}", "-", "-", "-"]
     agreement = "-" if found.agreement is None else f"{found.agreement:.3%}"

@@ -23,8 +23,8 @@ from edgevit.evaluation.data.samples import (
     shuffled,
 )
 from edgevit.evaluation.subject import Subject
-from edgevit.tasks.keypoints import skeleton_with
 from edgevit.tasks.pictures import open_picture
+from edgevit.tasks.pose.skeletons import skeleton_with
 from edgevit.tasks.preprocessing import LONGEST_BOX, Box
 
 PREFIX = "person_keypoints_"

@@ -9,7 +9,7 @@ from edgevit.data import scenes
 from edgevit.errors import UsageError
 from edgevit.evaluation.data.samples import DataSet, Sample
 from edgevit.evaluation.subject import Subject
-from edgevit.tasks.keypoints import COCO
+from edgevit.tasks.pose.skeletons import COCO
 from edgevit.tasks.preprocessing import Box, Preprocessing
 from edgevit.weights import demo_weights
 

@@ -19,8 +19,9 @@ from edgevit.evaluation.data.samples import (
     shuffled,
 )
 from edgevit.evaluation.subject import Subject
+from edgevit.tasks.clips import SUFFIXES, check_video, open_clip
 from edgevit.tasks.pictures import open_picture
-from edgevit.tasks.video import SUFFIXES, check_video, open_clip
+from edgevit.tasks.preprocessing import whole_photo
 
 WNID = re.compile(r"n[0-9]{8}")  # a WordNet id, as ImageNet's directories are named
 NUMBERED = re.compile(r"class [0-9]+")  # what edgevit calls classes whose names nobody knows
@@ -154,8 +155,7 @@ def _opener(root: Path, subject: Subject) -> Callable[[Path, int | None], Sample
 
     def open_photo(path: Path, label: int | None) -> Sample:
         photo = open_picture(path)
-        height, width = photo.shape[:2]
-        boxes = ((0.0, 0.0, float(width), float(height)),) if subject.task == "pose" else ()
+        boxes = (whole_photo(photo),) if subject.task == "pose" else ()
         return Sample(path.relative_to(root).as_posix(), (photo,), label, boxes=boxes)
 
     def open_video(path: Path, label: int | None) -> Sample:

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgevit.errors import UsageError
+from edgevit.tasks.clips import SUFFIXES
 from edgevit.tasks.pixels.resize import Picture
 from edgevit.tasks.preprocessing import Box, Prepared
-from edgevit.tasks.video import SUFFIXES
 
 MOST_FILES = 2_000_000  # of a folder; ImageNet's training set has 1.3 million
 LAYOUTS = "docs/evaluation.md shows the layouts"

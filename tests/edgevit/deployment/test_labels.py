@@ -8,7 +8,7 @@ import pytest
 from edgevit.deployment.labels import labels_of
 from edgevit.errors import UsageError
 from edgevit.request.spec import DeploySpec
-from edgevit.tasks.keypoints import COCO, SKELETONS, dataset_names, skeleton_with
+from edgevit.tasks.pose.skeletons import COCO, SKELETONS, dataset_names, skeleton_with
 
 
 def spec(model: str, **more: object) -> DeploySpec:

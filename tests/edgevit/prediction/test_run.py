@@ -15,9 +15,10 @@ from edgevit.deployment.golden import GOLDEN_SEED
 from edgevit.errors import MissingDependency, PictureError, UsageError
 from edgevit.networks.zoo import preprocessing_of
 from edgevit.prediction import predictor, run
-from edgevit.prediction.predictor import Settings, predict
+from edgevit.prediction.predictor import predict
 from edgevit.prediction.run import run_files
-from edgevit.tasks.keypoints import COCO
+from edgevit.tasks.pose.skeletons import COCO
+from edgevit.tasks.task import Settings
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from edgevit.evaluation.measure import measure
 from edgevit.evaluation.subject import Subject, network_run
 from edgevit.networks.create import create_model
 from edgevit.networks.zoo import MODELS
-from edgevit.tasks.keypoints import COCO
+from edgevit.tasks.pose.skeletons import COCO
 from edgevit.tasks.preprocessing import Preprocessing
 from edgevit.weights import demo_weights
 
