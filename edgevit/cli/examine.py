@@ -72,8 +72,8 @@ class Need:
 def examine() -> tuple[Finding, ...]:
     """Look at all that `edgevit doctor` reports; reads package metadata, never the network."""
     # The first of two copies on sys.path is the one that an import finds.
-    found = reversed([(entry.name, entry.version) for entry in distributions() if entry.name])
-    installed = {_canonical(name): version for name, version in found}
+    packages = reversed([(entry.name, entry.version) for entry in distributions() if entry.name])
+    installed = {_canonical(name): version for name, version in packages}
     try:
         needs = parse_needs(requires("edgevit") or ())
     except PackageNotFoundError:
@@ -223,45 +223,51 @@ def parse_needs(lines: Iterable[str]) -> tuple[Need, ...]:
     needs = []
     for line in lines:
         requirement, _, marker = line.partition(";")
-        found = re.match(r"\s*([\w.-]+)\s*(?:\[[^\]]*\])?\s*\(?([^)]*)\)?", requirement)
-        if found is None:
+        parts = re.match(r"\s*([\w.-]+)\s*(?:\[[^\]]*\])?\s*\(?([^)]*)\)?", requirement)
+        if parts is None:
             continue
         extra = re.search(r"extra\s*==\s*['\"]([\w.-]+)['\"]", marker)
-        needs.append(Need(_canonical(found[1]), found[2].strip(), extra[1] if extra else ""))
+        needs.append(
+            Need(
+                _canonical(parts[1]),
+                parts[2].strip(),
+                extra[1] if extra else "",
+            )
+        )
     return tuple(needs)
 
 
 def _check_needs(
     name: str, extra: str, needs: tuple[Need, ...], installed: Mapping[str, str], fix: str
 ) -> Finding:
-    asked = [need for need in needs if need.extra == extra]
-    missing = [need.package for need in asked if need.package not in installed]
+    wanted = [need for need in needs if need.extra == extra]
+    missing = [need.package for need in wanted if need.package not in installed]
     if missing:
         return Finding(name, "missing", f"not installed: {', '.join(missing)}", fix)
     different = [
         f"{need.package} {installed[need.package]} (tested with {need.bounds.removeprefix('==')})"
-        for need in asked
+        for need in wanted
         if not _within(installed[need.package], need.bounds)
     ]
     if different:
         return Finding(name, "warning", f"other versions than tested: {', '.join(different)}", fix)
-    present = ", ".join(f"{need.package} {installed[need.package]}" for need in asked)
+    present = ", ".join(f"{need.package} {installed[need.package]}" for need in wanted)
     return Finding(name, "ok", present)
 
 
 def _within(version: str, bounds: str) -> bool:
     """Whether a version keeps bounds such as `>=2,<2.4`; a build label (+cpu) does not count."""
     for bound in bounds.split(","):
-        found = re.match(r"\s*(==|!=|>=|<=|>|<)\s*([\d.]+)", bound)
-        if found and not COMPARE[found[1]](_release(version), _release(found[2])):
+        parts = re.match(r"\s*(==|!=|>=|<=|>|<)\s*([\d.]+)", bound)
+        if parts and not COMPARE[parts[1]](_release(version), _release(parts[2])):
             return False
     return True
 
 
 def _release(version: str) -> Release:
     """The numbers of a version without trailing zeros, so that 9.0 equals 9."""
-    found = re.match(r"\d+(?:\.\d+)*", version)
-    numbers = [int(part) for part in found[0].split(".")] if found else []
+    digits = re.match(r"\d+(?:\.\d+)*", version)
+    numbers = [int(part) for part in digits[0].split(".")] if digits else []
     while numbers and numbers[-1] == 0:
         numbers.pop()
     return tuple(numbers)

@@ -40,7 +40,7 @@ class Evaluation:
     note: str  # how the data's labels were read
 
     def require(self) -> None:
-        """Raise `CheckFailed` where a file misses its gate."""
+        """Raise `CheckFailed` if a file misses its gate."""
         for path, verdict in self.verdicts.items():
             require(verdict, path)
 
@@ -77,7 +77,7 @@ def evaluate_bundle(
     kept = _resume(bundle, chosen, files, batch, network is not None) if resume else None
     with contextlib.ExitStack() as stack:
         runs, skipped = _open(bundle, files, bool(formats), threads, stack)
-        found = measure(
+        measured = measure(
             subject,
             chosen,
             runs,
@@ -92,11 +92,11 @@ def evaluate_bundle(
         kept.remove()
     precisions = {file.path: file.precision for file in files}
     verdicts = {
-        path: judge(precisions[path], one.accuracy)
-        for path, one in found.items()
+        path: judge(precisions[path], entry.accuracy)
+        for path, entry in measured.items()
         if reference is not None
     }
-    first = next(iter(found.values())).accuracy
+    first = next(iter(measured.values())).accuracy
     return Evaluation(
         bundle=bundle.path,
         data=chosen.name,
@@ -105,7 +105,7 @@ def evaluate_bundle(
         metric=first.metric,
         reference=first.reference,
         unreferenced=why,
-        files=found,
+        files=measured,
         verdicts=verdicts,
         skipped=skipped,
         note=chosen.note,
@@ -125,7 +125,7 @@ def record(bundle: Bundle, evaluation: Evaluation) -> Bundle:
             f"{bundle.path} was exported anew meanwhile; these scores are not its own.",
             next=f"edgevit eval {shlex.quote(str(bundle.path))}",
         )
-    measured = {path: found.accuracy for path, found in evaluation.files.items()}
+    measured = {path: entry.accuracy for path, entry in evaluation.files.items()}
     manifest = with_accuracy(now.manifest, measured)
     # Ctrl-C in between would leave a file that does not belong to the bundle.
     with uninterrupted(), whole_file(bundle.path / MANIFEST) as partial:
@@ -169,7 +169,7 @@ def _resume(
 def _open(
     bundle: Bundle,
     files: Sequence[FileEntry],
-    asked: bool,
+    required: bool,
     threads: int,
     stack: contextlib.ExitStack,
 ) -> tuple[dict[str, Run], dict[str, str]]:
@@ -185,7 +185,7 @@ def _open(
         try:
             session = stack.enter_context(open_session(path, threads=threads))
         except (DeviceFailed, MissingRuntime) as error:
-            if asked or (not runs and index == len(files) - 1):
+            if required or (not runs and index == len(files) - 1):
                 raise
             skipped[file.path] = error.message.rstrip(".")
             continue

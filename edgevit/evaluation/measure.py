@@ -14,8 +14,9 @@ from edgevit.evaluation.metrics.agreement import AGREEMENTS, agreement_of
 from edgevit.evaluation.metrics.labeled import tally_of
 from edgevit.evaluation.metrics.tally import State, Tally
 from edgevit.evaluation.resume import Kept, Resume
-from edgevit.evaluation.subject import Answer, Run, Subject, answers, inputs_of
+from edgevit.evaluation.subject import Answer, Run, answers, inputs_of
 from edgevit.tasks.preprocessing import Prepared
+from edgevit.tasks.task import Subject
 
 REFERENCE = "fp32 torch"  # the name of the training-time network's tally
 BATCH = 8

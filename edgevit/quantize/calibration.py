@@ -31,11 +31,12 @@ from edgevit.evaluation.data.samples import (
     identity_of,
     shuffled,
 )
-from edgevit.evaluation.subject import Subject, inputs_of
+from edgevit.evaluation.subject import inputs_of
 from edgevit.tasks.clips import SUFFIXES, open_clip
 from edgevit.tasks.pictures import open_picture
 from edgevit.tasks.pixels.resize import FloatArray
 from edgevit.tasks.preprocessing import whole_photo
+from edgevit.tasks.task import Subject
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -47,8 +47,8 @@ def list_models(
         return
     rows = model_rows(pattern or "", task)
     if not rows:
-        asked = [repr(word) for word in (pattern, task) if word]
-        raise UsageError(f"No model matches {' and '.join(asked)}.", next="edgevit list")
+        criteria = [repr(word) for word in (pattern, task) if word]
+        raise UsageError(f"No model matches {' and '.join(criteria)}.", next="edgevit list")
     if as_json:
         print_json([model_facts(row[0]) for row in rows])
     else:

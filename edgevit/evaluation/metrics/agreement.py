@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 from edgevit.difference import cosine
 from edgevit.evaluation.data.samples import Sample
 from edgevit.evaluation.metrics.tally import Confusion, Share, State, Tally
-from edgevit.evaluation.subject import Subject
 from edgevit.tasks.classification.task import Scores
 from edgevit.tasks.features.task import Maps
 from edgevit.tasks.pixels.resize import FloatArray
 from edgevit.tasks.pose.pose import Pose
 from edgevit.tasks.segmentation.score import confusion, mean_iou
 from edgevit.tasks.segmentation.task import Masks
+from edgevit.tasks.task import Subject
 
 CLOSE = 0.05  # of the box's longer side
 TIE = 0.1  # between logits: 52.5 to 47.5 of a hundred, which is no decision

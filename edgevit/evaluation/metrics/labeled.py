@@ -7,13 +7,13 @@ import numpy as np
 
 from edgevit.evaluation.data.samples import Sample
 from edgevit.evaluation.metrics.tally import Confusion, Share, State, Tally, counts_of
-from edgevit.evaluation.subject import Subject
 from edgevit.tasks.classification.task import Scores
 from edgevit.tasks.pose.pose import Pose
 from edgevit.tasks.pose.score import Detection, Person, average_precision, pose_score
 from edgevit.tasks.pose.skeletons import skeleton_with
 from edgevit.tasks.segmentation.score import confusion, mean_iou
 from edgevit.tasks.segmentation.task import Masks
+from edgevit.tasks.task import Subject
 
 METRICS = ("top-1", "mIoU", "PCK", "AP")
 PCK_THRESHOLD = 0.05  # of the box's longer side
@@ -148,8 +148,8 @@ def _typed(picture: dict[str, Any], keypoints: int) -> tuple[list[Person], list[
     ]
     if not all(p.visible.shape == (keypoints,) and p.visible.any() for p in people):
         raise ValueError("no labeled keypoints")
-    found = [Detection(_points(points, keypoints), float(s)) for points, s in picture["poses"]]
-    return people, found
+    poses = [Detection(_points(points, keypoints), float(s)) for points, s in picture["poses"]]
+    return people, poses
 
 
 def _points(value: object, keypoints: int) -> np.ndarray[Any, np.dtype[np.float32]]:

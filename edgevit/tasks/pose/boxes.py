@@ -23,24 +23,24 @@ def read_boxes(path: Path, pictures: Sequence[str]) -> dict[str, tuple[Box, ...]
     Raises `UsageError` where the file cannot be read, has another shape, or misses a picture.
     """
     content = _content(path)
-    found: Mapping[str, Any]
+    boxes: Mapping[str, Any]
     if isinstance(content, list):
         if len(pictures) != 1:
             raise _unfit(path, f"a list of boxes is for one picture, and {len(pictures)} are given")
-        found = {pictures[0]: content}
+        boxes = {pictures[0]: content}
     elif isinstance(content, dict) and "annotations" in content:
-        found = _coco(path, content)
+        boxes = _coco(path, content)
     elif isinstance(content, dict):
-        found = content
+        boxes = content
     else:
         raise _unfit(path, "it holds neither an object nor a list")
-    missed = [name for name in pictures if name not in found]
+    missed = [name for name in pictures if name not in boxes]
     if missed:
         raise UsageError(
             f"{path} does not name the picture {missed[0]}.",
             next="name each picture in it as its file is named",
         )
-    return {name: _boxes(path, found[name]) for name in pictures}
+    return {name: _boxes(path, boxes[name]) for name in pictures}
 
 
 def _content(path: Path) -> object:
@@ -63,12 +63,12 @@ def _coco(path: Path, content: Mapping[str, Any]) -> dict[str, list[Any]]:
     """Boxes by file name of COCO's annotations."""
     try:
         names = {image["id"]: str(image["file_name"]) for image in content["images"]}
-        found: dict[str, list[Any]] = {name: [] for name in names.values()}
+        boxes: dict[str, list[Any]] = {name: [] for name in names.values()}
         for entry in content["annotations"]:
-            found[names[entry["image_id"]]].append(entry["bbox"])
+            boxes[names[entry["image_id"]]].append(entry["bbox"])
     except (KeyError, TypeError):
         raise _unfit(path, "its images and annotations are not COCO's") from None
-    return found
+    return boxes
 
 
 def _boxes(path: Path, value: object) -> tuple[Box, ...]:

@@ -96,8 +96,8 @@ def decode_batch(
     peaks, scores = find_peaks(heatmaps)
     if len(prepared) != len(heatmaps):
         raise UsageError(f"There are {len(heatmaps)} heatmaps, but {len(prepared)} boxes.")
-    regions = [_region(one) for one in prepared]
-    udp = all(one.udp for one in regions)
+    regions = [_region(made) for made in prepared]
+    udp = all(region.udp for region in regions)
     match decoder or ("dark" if udp else "default"):
         case "dark":
             points = refine_dark(heatmaps, peaks)
@@ -106,7 +106,7 @@ def decode_batch(
         case _:
             raise UsageError(f"There is no decoder {decoder!r}; there are 'dark' and 'default'.")
     size = heatmaps.shape[2], heatmaps.shape[3]
-    return [Pose(to_photo(points[n], one, size), scores[n]) for n, one in enumerate(regions)]
+    return [Pose(to_photo(points[n], region, size), scores[n]) for n, region in enumerate(regions)]
 
 
 def to_photo(points: FloatArray, region: Region, size: Size) -> FloatArray:

@@ -109,8 +109,8 @@ def average_precision(
         return math.nan, math.nan
     scores: list[float] = []
     hits: list[list[bool]] = []  # of each pose, at every threshold
-    for people, found in pictures:
-        best = sorted(found, key=lambda pose: -pose.score)[:DETECTIONS]
+    for people, poses in pictures:
+        best = sorted(poses, key=lambda pose: -pose.score)[:DETECTIONS]
         table = np.array([[oks(p.points, person, sigmas) for person in people] for p in best])
         scores += [pose.score for pose in best]
         hits += np.stack([_matches(table, limit) for limit in OKS_THRESHOLDS], axis=1).tolist()
@@ -126,14 +126,14 @@ def average_precision(
 def _matches(table: Array, limit: float) -> NDArray[np.bool_]:
     """Whether each pose, best first, finds a person: table is [poses, people] of OKS."""
     taken = np.zeros(table.shape[1] if table.ndim == 2 else 0, np.bool_)
-    found = np.zeros(len(table), np.bool_)
+    matched = np.zeros(len(table), np.bool_)
     for index, row in enumerate(table):
         free = np.where(taken, -1.0, row)
         if free.size and free.max() >= limit:
             # Of equals cocoapi takes the last.
             taken[len(free) - 1 - int(free[::-1].argmax())] = True
-            found[index] = True
-    return found
+            matched[index] = True
+    return matched
 
 
 def _precision_recall(hits: NDArray[np.bool_], total: int) -> tuple[float, float]:

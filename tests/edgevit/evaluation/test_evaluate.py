@@ -16,8 +16,8 @@ from edgevit.evaluation import evaluate
 from edgevit.evaluation.data.datasets import open_data
 from edgevit.evaluation.evaluate import evaluate_bundle, record
 from edgevit.evaluation.gates import judge
-from edgevit.evaluation.subject import Subject
 from edgevit.tasks.segmentation.score import confusion, mean_iou
+from edgevit.tasks.task import Subject
 from edgevit_runtimes.errors import DeviceFailed
 
 COUNT = 6
