@@ -37,7 +37,7 @@ def common(
         raise typer.Exit
     if context.invoked_subcommand is None:
         sys.stdout.write(f"{context.get_help()}\n")
-        raise typer.Exit(2)  # nothing was asked for: a script with an empty variable must notice
+        raise typer.Exit(2)  # no command: a script with an empty variable must notice
 
 
 app.command(

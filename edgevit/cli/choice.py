@@ -18,11 +18,11 @@ class Choice:
 def choose(formats: str | None, runtimes: str | None, engine: str | None = None) -> Choice:
     """What `--format`, `--runtime` and the older `--engine` say together.
 
-    A runtime narrows to the formats that it opens, and is the one that opens them where that is not
-    a matter of course: `tflite-runtime`. Names of formats are taken for `--runtime` too, as before
-    `--format` existed, and so `tflite` is the format there. Names that nobody knows are left to the
-    bundle or the target, which says what there is. Raises `UsageError` where nothing is left, and
-    where two runtimes would have to open the same files.
+    A runtime selects the formats that it opens. One that is not the default of its format
+    (`tflite-runtime`) also opens their files. `--runtime` still takes names of formats, as before
+    `--format` existed; so `tflite` means the format litert there. Unknown names are passed on: the
+    bundle or the target refuses them and lists what exists. Raises `UsageError` if no format is
+    left, and if two runtimes would have to open the same files.
     """
     opened, engines = [], [] if engine is None else [engine]
     for name in words(runtimes, "--runtime"):

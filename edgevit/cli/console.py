@@ -28,7 +28,7 @@ class Terminal:
 
     On a terminal it writes to its own copy of stderr, so that exporters can be silenced without
     silencing it; a log gets one line a step, never wrapped. As a context it ends what moves
-    before a failure is told.
+    before a failure is printed.
     """
 
     def __init__(self, quiet: bool = False) -> None:
@@ -190,7 +190,7 @@ def _least_width(heads: Sequence[str], cells: Sequence[Sequence[str]]) -> int:
 def _print_paragraphs(
     console: "Console", heads: Sequence[str], cells: Sequence[Sequence[str]], title: str
 ) -> None:
-    """The first cell of each row, and below it what the others have to tell."""
+    """The first cell of each row, and the other cells below it."""
     from rich.padding import Padding
 
     if title:

@@ -62,9 +62,9 @@ def evaluate_bundle(
 
     data: `open_data(...)`, of which the first `max_samples` are taken. weights: the checkpoint that
     the bundle was made from. batch: inputs that torch runs at once. With `resume`, an evaluation
-    that is stopped keeps what it counted beside the bundle, and the same call goes on from there.
+    that is stopped keeps its counts next to the bundle, and the same call resumes it.
     The bundle is not changed: `record` does that.
-    Raises `UsageError`, `PictureError`, `CheckFailed` (a hash, an output that means nothing), and
+    Raises `UsageError`, `PictureError`, `CheckFailed` (a hash, an invalid output), and
     the runtimes' errors where no file runs here.
     """
     check_threads(threads)
@@ -113,7 +113,7 @@ def evaluate_bundle(
 
 
 def record(bundle: Bundle, evaluation: Evaluation) -> Bundle:
-    """Write an evaluation into the bundle's manifest, whole or not at all; returns the bundle anew.
+    """Write an evaluation into the bundle's manifest, atomically; returns the reopened bundle.
 
     Raises `CheckFailed` where the manifest was changed since the bundle was opened, in any way but
     by another evaluation of the same files, and `EnvironmentFailed` where it cannot be written.
@@ -176,7 +176,7 @@ def _open(
     """A run of each file whose runtime this machine has, its hash checked; and why others have
     none.
 
-    Raises the runtime's error where the file was asked for, or is the last that is left.
+    Raises the runtime's error if the file is required, or if no other file is left.
     """
     runs: dict[str, Run] = {}
     skipped: dict[str, str] = {}

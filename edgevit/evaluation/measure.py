@@ -51,7 +51,7 @@ def measure(
     With labels the data's metric is measured of each candidate, and of the reference where there is
     one; without, how far each agrees with the reference. The reference takes `batch` inputs at
     once, a candidate one. Samples are opened `batch` at a time, so memory does not grow with their
-    number. With `resume`, what was counted is kept when the pass is stopped, and gone on from.
+    number. With `resume`, the counts of a stopped pass are kept, and the next call resumes it.
     calibrated: sha256 of inputs that a calibration saw, on which agreement would flatter: their
     samples are left out of it.
     Raises `UsageError` without a reference where there are no labels, and where the data holds

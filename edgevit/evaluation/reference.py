@@ -1,4 +1,4 @@
-"""The fp32 network of a bundle, built anew from the weights that its manifest names."""
+"""The fp32 network of a bundle, rebuilt from the weights that its manifest names."""
 
 import re
 import warnings

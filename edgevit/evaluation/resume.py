@@ -1,4 +1,4 @@
-"""An interrupted evaluation goes on: what was counted is kept in a small JSON file meanwhile."""
+"""Resuming an interrupted evaluation: its counts are kept in a small JSON file."""
 
 import contextlib
 import hashlib
@@ -84,7 +84,7 @@ def key_of(*parts: object) -> str:
 
 
 def state_path(bundle: Path, key: str) -> Path:
-    """The hidden file beside a bundle (never in it, where it would not belong)."""
+    """The hidden state file next to a bundle; inside, it would break the seal."""
     place = bundle.resolve()
     return place.parent / f".{place.name}.eval-{key[:12]}.json"
 

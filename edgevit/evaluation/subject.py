@@ -47,7 +47,7 @@ def answers(
 ) -> list[Answer]:
     """What a network says of each input, `batch` of them at a time; `name` is for its errors.
 
-    Raises `CheckFailed` on outputs that mean nothing: another shape, or values that are not finite.
+    Raises `CheckFailed` on invalid outputs: another shape, or values that are not finite.
     """
     decode = TASKS[subject.task].decode
     decoded: list[Answer] = []

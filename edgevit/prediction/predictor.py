@@ -34,7 +34,7 @@ class Predictor:
         Of a video it sees a clip: a folder of frames, a video file, or the frames themselves, of
         which as many are taken as the network wants. boxes: for pose, x, y, width and height in px
         of each person; without them the whole photo is one.
-        Raises `PictureError`, `UsageError`, and `CheckFailed` on an output that means nothing.
+        Raises `PictureError`, `UsageError`, and `CheckFailed` on an invalid output.
         """
         subject = Subject.of(self.bundle.manifest)
         task = TASKS[subject.task]

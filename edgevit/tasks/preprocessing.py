@@ -29,7 +29,7 @@ PILLOW = {
 }
 RESIZES = ("bilinear", *PILLOW)
 
-# Of a manifest that nobody vouches for.
+# Bounds for manifests from untrusted sources.
 LONGEST_SIDE = 4096  # px of a network's input
 MOST_FRAMES = 1024
 MOST_PIXELS = 1 << 26  # of an input, over all frames
@@ -177,8 +177,8 @@ def preprocess(image: Picture, spec: Preprocessing, box: Box | None = None) -> P
 
     box: with fit "box", x, y, width and height in px; None takes the whole photo, as mmpose does.
     What a box's region holds outside the photo is black.
-    Raises `UsageError` on another dtype or shape, on a box that is empty or not asked for, and
-    where a clip is asked for; `PictureError` on a photo too thin to be resized.
+    Raises `UsageError` on another dtype or shape, on a box that is empty or not expected, and
+    if the network takes clips; `PictureError` on a photo too thin to be resized.
     """
     _expect_photo(image)
     if spec.frames:

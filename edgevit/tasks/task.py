@@ -22,7 +22,7 @@ Array = NDArray[np.generic]
 
 
 class Described(Protocol):
-    """What tells the task of a network, e.g. a bundle's manifest."""
+    """Anything that describes a network's task, such as a bundle's manifest."""
 
     @property
     def task(self) -> str:
@@ -70,7 +70,7 @@ class Outputs:
     arrays: tuple[Array, ...]
     names: tuple[str, ...] = ()  # of each array, where they are known
     source: str = "A network"  # that returned them, as a sentence begins
-    next: str | None = None  # what to do about outputs that mean nothing
+    next: str | None = None  # the command that helps with invalid outputs
 
     def __post_init__(self) -> None:
         for array in self.arrays:
@@ -82,7 +82,7 @@ class Outputs:
         return np.asarray(self.arrays[index], np.float32)
 
     def refused(self, what: str) -> CheckFailed:
-        """The error for outputs that mean nothing; `what` ends its sentence."""
+        """The error for invalid outputs; `what` ends its sentence."""
         return CheckFailed(f"{self.source} returned {what}.", next=self.next)
 
 
@@ -95,7 +95,7 @@ class Settings:
     stride: int | None = None  # video: pictures from one frame to the next, 0 for all of it
     flip_test: bool = False  # pose: the mean with the mirrored picture's heatmaps
     threshold: float | None = None  # pose: score from which a keypoint is drawn; None: 0.3
-    boxes: bool = False  # pose: boxes come beside the picture
+    boxes: bool = False  # pose: a file of boxes comes with the pictures
 
 
 USUAL = Settings()

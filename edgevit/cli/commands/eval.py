@@ -57,8 +57,8 @@ def evaluate(
 ) -> None:
     """Score every file of a bundle, and its fp32 network, on labeled data: top-1, mIoU, PCK or AP.
 
-    Without labels it measures how far they agree. The result goes into the manifest. Ctrl-C keeps
-    what was counted, and the same command goes on. Exits with 1 where a file misses its gate.
+    Without labels it measures how well they agree. The result goes into the manifest. After Ctrl-C
+    the same command resumes. Exits with 1 if a file misses its gate.
     """
     from edgevit.bundle.opened import open_bundle
     from edgevit.cli.views.evaluation import (

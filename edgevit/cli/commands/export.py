@@ -99,7 +99,7 @@ def export(
     ] = None,
     num_classes: Annotated[
         int | None,
-        typer.Option(metavar="NUMBER", help="Checked against the checkpoint, which tells it."),
+        typer.Option(metavar="NUMBER", help="Only a check: the checkpoint has the number."),
     ] = None,
     option: Annotated[
         list[str] | None,
@@ -256,7 +256,7 @@ def _spread(
     sizes: tuple[tuple[int, ...] | None, ...],
     precisions: tuple[str | None, ...],
 ) -> "list[DeploySpec]":
-    """One spec a bundle; several lie beside each other below the output directory."""
+    """One spec a bundle; several bundles share the output directory."""
     from edgevit.request.spec import bundle_name
 
     specs = []

@@ -34,7 +34,7 @@ def verify(
 ) -> None:
     """Check every hash of a bundle, run every file on the golden picture, and compare.
 
-    Exits with 1 where a hash or a bound does not hold. Needs the runtimes alone, no exporter.
+    Exits with 1 if a hash or a bound does not hold. Needs the runtimes alone, no exporter.
     """
     from edgevit.bundle.opened import open_bundle
     from edgevit.bundle.verify import verify_bundle

@@ -1,4 +1,4 @@
-"""`--data`: drawn scenes by their name, or a folder, whose layout tells what is in it."""
+"""`--data`: the drawn scenes, or a folder whose layout decides what is in it."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ def open_data(
     data: `scenes`, or a folder: with a directory a class (classification, video), with `images` and
     `annotations` (segmentation), with COCO's person_keypoints_*.json (pose), or of pictures alone,
     which has no labels. A folder called scenes is given as `./scenes`.
-    Raises `UsageError` where there is nothing to score, and on a zero label that means nothing.
+    Raises `UsageError` if there is nothing to score, and on an unknown zero label.
     """
     zero = _zero(zero_label, subject, scenes=str(data) == SCENES)
     if str(data) == SCENES:

@@ -24,7 +24,7 @@ from edgevit.tasks.preprocessing import whole_photo
 from edgevit.tasks.task import Subject
 
 WNID = re.compile(r"n[0-9]{8}")  # a WordNet id, as ImageNet's directories are named
-NUMBERED = re.compile(r"class [0-9]+")  # what edgevit calls classes whose names nobody knows
+NUMBERED = re.compile(r"class [0-9]+")  # what edgevit calls classes without names
 VIDEOS = (
     *(".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".ts", ".mpg", ".mpeg"),
     *(".flv", ".ogg", ".ogv", ".wmv", ".asf", ".gif"),

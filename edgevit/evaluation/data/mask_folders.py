@@ -35,7 +35,7 @@ INTEGER_MODES = ("1", "L", "P", "I", "I;16", "I;16B", "I;16L")
 
 
 def zero_label_of(labels: tuple[str, ...]) -> ZeroLabel:
-    """What 0 means in the masks of a network with these labels, where nobody says.
+    """What 0 means in the masks of a network with these labels, unless --zero-label says otherwise.
 
     ADE20K's masks hold 0..150: 0 is "other objects", which is no class, and class c is c + 1
     (mmseg's `reduce_zero_label`). So a network with ADE20K's 150 labels ignores 0, and any other
@@ -58,8 +58,8 @@ def mask_folders(root: Path, subject: Subject, zero: ZeroLabel | None = None) ->
     photos = pictures_in(listed(root, check_inside(root, images)))
     if not photos:
         raise empty(images, "pictures")
-    beside = listed(root, check_inside(root, masks))
-    by_stem = {p.stem: p for p in beside if p.suffix.lower() == ".png" and p.is_file()}
+    files = listed(root, check_inside(root, masks))
+    by_stem = {p.stem: p for p in files if p.suffix.lower() == ".png" and p.is_file()}
     lone = next((photo for photo in photos if photo.stem not in by_stem), None)
     if lone is not None:
         raise UsageError(

@@ -116,7 +116,7 @@ def folder_title(root: Path, identity: str) -> Callable[[int], str]:
 
 
 def identity_of(root: Path, paths: Sequence[Path], *more: object) -> str:
-    """sha256 of the names and sizes of files, and of whatever else tells samples apart."""
+    """sha256 of the names and sizes of files, and of whatever else distinguishes the samples."""
     digest = hashlib.sha256(repr(more).encode())
     for path in sorted(paths):
         digest.update(os.fsencode(path.relative_to(root).as_posix()))

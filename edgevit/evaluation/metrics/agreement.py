@@ -1,4 +1,4 @@
-"""Agreement with the fp32 network where nobody knows the truth, each as it streams."""
+"""Agreement with the fp32 network for data without labels, one streaming metric a task."""
 
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType

@@ -1,4 +1,4 @@
-"""Top-1, mean IoU, PCK and AP against the truth, each as it streams."""
+"""Top-1, mean IoU, PCK and AP against labels, as streaming metrics."""
 
 from collections.abc import Sequence
 from typing import Any

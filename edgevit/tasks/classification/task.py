@@ -11,7 +11,7 @@ from edgevit.tasks.pixels.resize import FloatArray, Picture
 from edgevit.tasks.preprocessing import Prepared, Preprocessing, preprocess
 from edgevit.tasks.task import Outputs, Settings, Subject, Task, View
 
-TOP = 5  # classes named where nobody says how many
+TOP = 5  # classes named by default
 
 
 @dataclass(frozen=True, slots=True, eq=False)

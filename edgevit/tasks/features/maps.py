@@ -9,7 +9,7 @@ from edgevit.errors import UsageError
 from edgevit.tasks.pixels.resize import FloatArray, Picture
 
 COMPONENTS = 3  # red, green, blue
-CUT = 1.0  # percent of the values at either end that a picture does not tell apart
+CUT = 1.0  # percent of the values at either end that are clipped
 GRAY = 128  # of a component that does not vary
 
 

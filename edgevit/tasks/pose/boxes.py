@@ -45,7 +45,7 @@ def read_boxes(path: Path, pictures: Sequence[str]) -> dict[str, tuple[Box, ...]
 
 def _content(path: Path) -> object:
     try:
-        with path.open("rb") as stream:  # perhaps a pipe, whose size nobody knows before
+        with path.open("rb") as stream:  # perhaps a pipe, whose size is not known in advance
             text = stream.read(MOST_BYTES + 1)
         if len(text) > MOST_BYTES:
             raise UsageError(f"{path} is larger than {MOST_BYTES >> 20} MiB.")

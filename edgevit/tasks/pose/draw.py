@@ -1,4 +1,4 @@
-"""Showing poses: limbs and joints over the photo, left and right told apart by color."""
+"""Drawing poses: limbs and joints over the photo, with a color for left and one for right."""
 
 import numpy as np
 from PIL import Image, ImageDraw

@@ -83,7 +83,7 @@ def flip_test(
 
 
 def check_flip_test(subject: Subject) -> None:
-    """Raise `UsageError` where nobody knows which keypoints are left and right."""
+    """Raise `UsageError` if left and right keypoints are not known."""
     skeleton = skeleton_with(subject.labels)
     if not skeleton.pairs:
         raise UsageError(

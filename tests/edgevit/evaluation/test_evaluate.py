@@ -16,6 +16,7 @@ from edgevit.evaluation import evaluate
 from edgevit.evaluation.data.datasets import open_data
 from edgevit.evaluation.evaluate import evaluate_bundle, record
 from edgevit.evaluation.gates import judge
+from edgevit.prediction.predictor import predict
 from edgevit.tasks.segmentation.score import confusion, mean_iou
 from edgevit.tasks.task import Subject
 from edgevit_runtimes.errors import DeviceFailed
@@ -36,7 +37,7 @@ def test_a_files_score_is_that_of_edgevit_run(segmenter, found):
     counts = np.zeros((10, 10), np.int64)
     for seed in scenes.HELD_OUT_SEEDS[:COUNT]:
         scene = scenes.scene(seed, 128, 128)
-        counts += confusion(segmenter.run(scene.image).mask, scene.mask, 10)
+        counts += confusion(predict(segmenter, scene.image, "onnx").mask, scene.mask, 10)
     want = mean_iou(counts)[0]
     accuracy = found.files["model.onnx"].accuracy
     assert accuracy.value == want
