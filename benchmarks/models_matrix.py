@@ -33,7 +33,7 @@ from edgevit.deployment.export import deploy
 from edgevit.errors import EdgevitError
 from edgevit.networks.card import ModelCard
 from edgevit.networks.zoo import MODELS, model_card
-from edgevit.request.spec import DeploySpec
+from edgevit.request.spec import DeploySpec, Source
 from edgevit.steps import Step
 from edgevit.weights import demo_weights
 from edgevit_export.errors import ExportError
@@ -99,7 +99,7 @@ def _cells(name: str, place: Path, formats: tuple[str, ...]) -> dict[str, Any]:
         name,
         place,
         runtimes=formats,
-        random_weights=demo_weights(name) is None,
+        source=Source(random=demo_weights(name) is None),
         force=True,
     )
     bundle = deploy(spec, watch)

@@ -27,7 +27,7 @@ from edgevit.deployment.export import deploy
 from edgevit.errors import EdgevitError
 from edgevit.evaluation.gates import GATES, judge
 from edgevit.networks.zoo import MODELS
-from edgevit.request.spec import DeploySpec
+from edgevit.request.spec import DeploySpec, Evaluate
 from edgevit.weights import demo_weights
 from edgevit_export.errors import ExportError
 from edgevit_export.formats import FORMATS, why_absent
@@ -83,10 +83,12 @@ def _spec(name: str, word: str, formats: tuple[str, ...], place: Path, samples: 
         place,
         runtimes=formats,
         precision=word,
-        eval_data=None if word == "fp32" else "scenes",  # fp16 too, which has no gate
-        eval_samples=samples,
-        accept_accuracy=True,  # the table says which miss their gate
-        compare_speed=False,  # timed here, longer
+        evaluate=Evaluate(
+            data=None if word == "fp32" else "scenes",  # fp16 too, which has no gate
+            samples=samples,
+            accept_accuracy=True,  # the table says which miss their gate
+            compare_speed=False,  # timed here, longer
+        ),
         force=True,
     )
 

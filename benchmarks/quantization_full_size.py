@@ -31,7 +31,7 @@ from edgevit.errors import EdgevitError
 from edgevit.evaluation.subject import network_run
 from edgevit.networks.create import load_network
 from edgevit.request.precisions import LEAST_SQNR
-from edgevit.request.spec import DeploySpec
+from edgevit.request.spec import DeploySpec, Evaluate, Quantize, Source
 from edgevit_export.errors import ExportError
 from edgevit_runtimes.engines import open_session
 from edgevit_runtimes.errors import RuntimesError
@@ -71,10 +71,10 @@ def one(name: str, word: str) -> dict[str, Any]:
             Path(scratch) / "out",
             runtimes=RUNTIMES,
             precision=word,
-            weights=weights,
+            source=Source(checkpoint=weights),
             input_size=size,
-            calibration_samples=CALIBRATED_ON,
-            compare_speed=False,
+            quantize=Quantize(samples=CALIBRATED_ON),
+            evaluate=Evaluate(compare_speed=False),
         )
         try:
             bundle = deploy(spec)

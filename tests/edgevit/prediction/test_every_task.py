@@ -13,7 +13,7 @@ from edgevit.deployment.export import deploy
 from edgevit.networks.zoo import MODELS
 from edgevit.prediction.predictor import predict
 from edgevit.prediction.run import run_files
-from edgevit.request.spec import DeploySpec
+from edgevit.request.spec import DeploySpec, Source
 from edgevit.tasks.preprocessing import preprocess, preprocess_clip
 from edgevit_runtimes.engines import open_session
 
@@ -42,7 +42,7 @@ def bundle(request, tmp_path_factory) -> Bundle:
         folder,
         runtimes=("onnx",),
         input_size=SIZES[request.param],
-        random_weights=True,
+        source=Source(random=True),
         reparameterize=False,
     )
     return deploy(spec)
