@@ -4,9 +4,9 @@
     python benchmarks/models_matrix.py vit-tiny-16 vitpose-s --jobs 2
 
 Each name is deployed at its own size with seeded random weights (micro networks and topformer-t
-with ours), in a process of its own. Finished rows lie in docs/models.json with the commit they were
-made at, and are made again where the code or the tools are others since: the same command goes on
-where it was stopped.
+with ours), in a process of its own. Finished rows lie in benchmarks/results/models.json with
+the commit they were made at, and are made again where the code or the tools are others since: the
+same command goes on where it was stopped.
 """
 
 import argparse
@@ -43,18 +43,15 @@ from edgevit_runtimes.device import machine_facts
 MOST_PARAMS = 120_000_000
 # What decides a file and its comparison: networks, passes, exporters and what compares.
 SOURCES = (
-    *(path.relative_to(ROOT).as_posix() for path in sorted(ROOT.glob("edgevit/models/*.py"))),
-    "edgevit/create.py",
-    "edgevit/deployment.py",
-    "edgevit/exporting.py",
-    "edgevit/loading.py",
-    "edgevit/parity.py",
-    "edgevit/reparam",
+    "edgevit/networks",
+    "edgevit/deployment",
+    "edgevit/difference.py",
+    "edgevit/bundle/parity.py",
     "edgevit/weights",
     "export",
 )
 FAILURES = (EdgevitError, ExportError)
-RECORDS = ROOT / "docs" / "models.json"
+RECORDS = ROOT / "benchmarks" / "results" / "models.json"
 PAGE = ROOT / "docs" / "models.md"
 TEXT = Path(__file__).with_name("models_matrix_page.md")
 

@@ -7,7 +7,7 @@ Networks are those with weights of ours. Each is deployed in fp32 and in every o
 process a network; its files are scored on held-out drawn scenes beside fp32 torch. They stay in
 --work until all networks are there; then each is timed beside the fp32 file of the same runtime, in
 turns, in one process (--untimed: not yet; a later call with --missing does it). Finished rows lie
-in docs/quantization.json with the commit they were made at.
+in benchmarks/results/quantization.json with the commit they were made at.
 """
 
 import argparse
@@ -39,7 +39,7 @@ from edgevit_runtimes.timing import ratio_interval
 NAMES = tuple(name for name in MODELS if demo_weights(name) is not None)
 WORDS = tuple(name for name in PRECISIONS if name != "fp32")
 FAILURES = (EdgevitError, ExportError, RuntimesError)
-RECORDS = ROOT / "docs" / "quantization.json"
+RECORDS = ROOT / "benchmarks" / "results" / "quantization.json"
 PAGE = ROOT / "docs" / "quantization.md"
 ROUNDS, WARMUP = 60, 5
 COLUMNS = (
