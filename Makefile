@@ -9,12 +9,14 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.made-from-the-lock
 PYTHONS := $(or $(PYTHON),python3.11 python3 python)
 PYTEST_ARGS ?=
+# One a core and 2.3 GB each; 0 runs all tests in one process.
+WORKERS ?= 2
 
 .PHONY: help venv tflite demo readme-picture test test-all check lock clean
 
 help:
 	@echo "make demo      export topformer-t for Android, verify it, segment a picture; into demo/"
-	@echo "make test      the tests                                  (PYTEST_ARGS='-k bundle' narrows)"
+	@echo "make test      the tests       (PYTEST_ARGS='-k bundle' narrows, WORKERS=0 is one process)"
 	@echo "make test-all  the tests, full ones too (the same), and every model through every format"
 	@echo "make check     ruff, ruff format, mypy --strict, import-linter"
 	@echo "make venv      .venv from requirements.lock, as every target does  (PYTHON=... picks one)"
@@ -62,12 +64,13 @@ readme-picture: demo
 	cp demo/segmented/scene.overlay.png docs/images/segmented.png
 	$(BIN)/python scripts/demo_picture.py docs/images/scene.jpg
 
+test: export TIMEFORMAT = make test took %0lR, and %0U + %0S seconds of the processors
 test: $(STAMP)
-	@$(BIN)/python -m pytest -m "not full" $(PYTEST_ARGS)
+	@time $(BIN)/python -m pytest -m "not full" -n $(WORKERS) $(PYTEST_ARGS)
 
 # The second takes hours, and goes on where it was stopped; it writes docs/models.md.
 test-all: $(STAMP)
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) $(PYTEST_ARGS)
 	@PYTHONPATH=. $(BIN)/python benchmarks/models_matrix.py
 
 check: $(STAMP)
