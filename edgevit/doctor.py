@@ -66,7 +66,7 @@ def examine() -> tuple[Finding, ...]:
     """Look at all that `edgevit doctor` reports; reads package metadata, never the network."""
     # The first of two copies on sys.path is the one that an import finds.
     found = reversed([(entry.name, entry.version) for entry in distributions() if entry.name])
-    installed = {canonicalize_name(name): version for name, version in found}
+    installed: dict[str, str] = {canonicalize_name(name): version for name, version in found}
     try:
         needs = parse_needs(requires("edgevit") or ())
     except PackageNotFoundError:
