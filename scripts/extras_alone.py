@@ -27,6 +27,15 @@ EXTRAS = ("torch", *FORMATS, "video")
 MODEL = "vit-micro"
 # The precisions that different packages write, or different parts of them.
 PRECISIONS = ("fp32", "fp16", "w8a8", "w8dyn", "w4", "p4")
+# How fast or accurate a file is has nothing to do with what is installed.
+BRIEF = (
+    "--calibration-samples",
+    "4",
+    "--eval-samples",
+    "8",
+    "--accept-accuracy",
+    "--no-compare-speed",
+)
 MISSING = 3  # exit code of `edgevit` where a package is not installed
 
 # What the torch extra is for: networks, their rewrites, checkpoints.
@@ -135,10 +144,7 @@ def trials(environment: Environment) -> Iterator[Trial]:
 def bundle(environment: Environment, precision: str) -> Iterator[Trial]:
     """Export and verify one bundle."""
     export = ("export", MODEL, "--runtime", environment.extra, "--precision", precision)
-    # How fast the file is has nothing to do with what is installed.
-    written = environment.edgevit(
-        f"export {precision}", *export, "--no-compare-speed", "-o", precision
-    )
+    written = environment.edgevit(f"export {precision}", *export, *BRIEF, "-o", precision)
     yield written
     if written.held:
         yield environment.edgevit(f"verify {precision}", "verify", precision)

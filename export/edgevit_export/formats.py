@@ -29,7 +29,15 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
             name="onnx",
             suffix=".onnx",
             extra="onnx",
-            packages=("torch", "torchao", "onnx", "onnxruntime", "onnxscript", "onnxsim"),
+            packages=(
+                "torch",
+                "torchao",
+                "onnx",
+                "onnx-ir",
+                "onnxruntime",
+                "onnxscript",
+                "onnxsim",
+            ),
             precisions=("fp32", "fp16", "w8a8", "mixed", "w8dyn", "w8", "w4"),
             max_bytes=2 * GIB,  # protobuf's limit for one file
         ),
