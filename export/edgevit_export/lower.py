@@ -30,7 +30,7 @@ def lower(
     """Write an eval-mode network to `path` at the fixed shapes of `example` (float32).
 
     `samples` are calibration inputs, for schemes that need them; they are read once, one at a time.
-    Raises `Unsupported` (format, precision, rank), `MissingPackage`, `TooLarge` before any work is
+    Raises `Unsupported` (format, precision), `MissingPackage`, `TooLarge` before any work is
     done, `BadCalibration`, and `LoweringFailed` where the exporter gives up; then nothing stays at
     `path`.
     """

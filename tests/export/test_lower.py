@@ -14,7 +14,7 @@ from edgevit_export.errors import LoweringFailed, MissingPackage, TooLarge, Unsu
 from edgevit_export.formats import FORMATS
 from edgevit_export.lower import check_size, lower
 from edgevit_export.names import Names
-from edgevit_export.scheme import FP16, FP32, Scheme
+from edgevit_export.scheme import FP32, Scheme
 
 NAMES = Names(("x",), ("y",))
 X = (torch.zeros(1, 3, 8, 8),)
@@ -71,9 +71,9 @@ def test_two_gibibytes_are_refused_before_lowering(format_, no_work, tmp_path):
 
 def test_half_the_bytes_a_number_hold_twice_the_weights():
     check_size(Huge((1 << 29) - 1), FORMATS["onnx"], FP32)
-    check_size(Huge((1 << 30) - 1), FORMATS["coreml"], FP16)
+    check_size(Huge((1 << 30) - 1), FORMATS["coreml"], Scheme("fp16"))
     with pytest.raises(TooLarge, match=r"would hold 2\.0 GiB"):
-        check_size(Huge(1 << 30), FORMATS["coreml"], FP16)
+        check_size(Huge(1 << 30), FORMATS["coreml"], Scheme("fp16"))
 
 
 def test_buffers_count_as_weights():
