@@ -13,6 +13,8 @@ from edgevit_export.names import Names
 from edgevit_export.quantization.dynamic import dynamic
 from edgevit_export.quiet import quiet
 from edgevit_export.scheme import Scheme
+from edgevit_export.spellings.spelling import spell
+from edgevit_export.spellings.xnnpack import XNNPACK
 
 DYNAMIC = ("w8dyn", "w4")
 
@@ -31,7 +33,7 @@ def write(
         from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
         from executorch.exir import to_edge_transform_and_lower
 
-        program = capture(lowered, example)
+        program = spell(capture(lowered, example), XNNPACK)
         edge = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()])
         delegates = _delegates(edge.exported_program().graph_module)
         buffer = edge.to_executorch().buffer
