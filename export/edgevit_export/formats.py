@@ -133,7 +133,7 @@ def tool_versions(entry: Format) -> dict[str, str]:
 
 
 def backend(entry: Format) -> ModuleType:
-    """The module that writes this format: `write(model, example, scheme, path) -> Artifact`."""
+    """The module that writes it: `write(model, example, names, scheme, path) -> Contents`."""
     match entry.name:
         case "onnx":
             from edgevit_export.backends import onnx

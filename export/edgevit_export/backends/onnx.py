@@ -13,12 +13,11 @@ import torch
 from onnx import ModelProto
 from torch import Tensor, nn
 
-from edgevit_export.artifact import Artifact, TensorSpec, content_sha256
+from edgevit_export.artifact import Contents, TensorSpec
 from edgevit_export.backends.onnx_precisions import weight_owners, with_precision
 from edgevit_export.backends.onnx_weights import integer_biases, transpose_weights
 from edgevit_export.capture import capture
 from edgevit_export.errors import LoweringFailed, Unsupported
-from edgevit_export.formats import FORMATS, tool_versions
 from edgevit_export.names import Names
 from edgevit_export.quiet import quiet
 from edgevit_export.scheme import OPSETS, Scheme
@@ -31,7 +30,7 @@ JOINING = ["fuse_qkv"]
 
 def write(
     model: nn.Module, example: tuple[Tensor, ...], names: Names, scheme: Scheme, path: Path
-) -> Artifact:
+) -> Contents:
     """Write an .onnx file; raises `LoweringFailed`."""
     oldest, newest = OPSETS
     if not oldest <= scheme.opset <= newest:
@@ -72,15 +71,9 @@ def write(
         )
     onnx.checker.check_model(proto, full_check=True)
     path.write_bytes(proto.SerializeToString(deterministic=True))
-    return Artifact(
-        format="onnx",
-        path=path,
-        precision=scheme.precision,
-        size=path.stat().st_size,
-        sha256=content_sha256(path),
+    return Contents(
         inputs=tuple(_spec(value) for value in proto.graph.input),
         outputs=tuple(_spec(value) for value in proto.graph.output),
-        tools=tool_versions(FORMATS["onnx"]),
         facts={"opset": opset, "ir_version": proto.ir_version, **facts},
     )
 
