@@ -19,7 +19,7 @@ from edgevit.data import scenes
 from edgevit.prediction.predictor import open_predictor
 from edgevit.tasks.pixels.mask import exact_mask
 from edgevit.tasks.preprocessing import preprocess
-from edgevit.tasks.segmentation import confusion, mean_iou
+from edgevit.tasks.segmentation.score import confusion, mean_iou
 from edgevit.weights import demo_weights
 
 CLASSES = len(scenes.CLASSES)

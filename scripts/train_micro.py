@@ -39,7 +39,7 @@ from edgevit.networks.vit_adapter import network as vit_adapter
 from edgevit.networks.vitpose import cards as vitpose_cards
 from edgevit.networks.vitpose import network as vitpose
 from edgevit.networks.zoo import preprocessing_of
-from edgevit.tasks.keypoints import COCO
+from edgevit.tasks.pose.skeletons import COCO
 from scripts.micro.losses import DenseHead, loss_of
 from scripts.micro.pools import batch, pool
 from scripts.micro.recipes import RECIPES, Recipe, Stage

@@ -8,6 +8,7 @@ import re
 import signal
 import sys
 import time
+from pathlib import Path
 from types import FrameType
 
 from edgevit.cli.console import guarded
@@ -26,9 +27,10 @@ def main(arguments: list[str] | None = None) -> None:
     """The `edgevit` program; leaves with DESIGN's exit codes."""
     # Must precede any import of onnxruntime, whose Linux wheels start a telemetry thread.
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    debug = "--debug" in given
-    words = joined_sizes([word for word in given if word != "--debug"])
+    _open_closed_streams()
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in words
+    words = joined_sizes([word for word in words if word != "--debug"])
     command = next((word for word in words if not word.startswith("-")), "")
     if command != MEASURES:
         # Must precede any import of torch. Its threads spin while they wait for each other: beside
@@ -74,6 +76,13 @@ def joined_sizes(words: list[str]) -> list[str]:
         else:
             joined.append(word)
     return joined
+
+
+def _open_closed_streams() -> None:
+    """Python has no sys.stdout where a shell closed it (`>&-`): what is written goes nowhere."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - open to the end
 
 
 class _Interrupt:

@@ -1,14 +1,13 @@
-"""The typer application: one file a group of commands."""
+"""The typer application: one file a command."""
 
 import sys
 from typing import Annotated
 
 import typer
 
-from edgevit.cli.commands import bench, bundles, device, knowing
-from edgevit.cli.commands import eval as evaluating
-from edgevit.cli.commands import export as deploying
-from edgevit.cli.commands import quantize as quantizing
+from edgevit.cli.commands import bench, device, doctor, export, info, inspect, quantize, run, verify
+from edgevit.cli.commands import eval as eval_
+from edgevit.cli.commands import list as list_
 from edgevit.version import __version__
 
 app = typer.Typer(
@@ -44,26 +43,28 @@ def common(
 app.command(
     "export",
     short_help="Make a verified bundle from a model and its weights.",
-    epilog=deploying.EXAMPLES,
-)(deploying.export)
+    epilog=export.EXAMPLES,
+)(export.export)
 app.command(
-    "verify", short_help="Check a bundle's hashes and run its files.", epilog=bundles.VERIFY
-)(bundles.verify)
-app.command("run", short_help="Segment photos with a bundle.", epilog=bundles.RUN)(bundles.run)
+    "verify", short_help="Check a bundle's hashes and run its files.", epilog=verify.EXAMPLES
+)(verify.verify)
+app.command("run", short_help="Show what a bundle sees in photos or videos.", epilog=run.EXAMPLES)(
+    run.run
+)
 app.command("bench", short_help="Time the files of a bundle.", epilog=bench.EXAMPLES)(bench.bench)
-app.command("eval", short_help="Score a bundle's files against fp32.", epilog=evaluating.EXAMPLES)(
-    evaluating.evaluate
+app.command("eval", short_help="Score a bundle's files against fp32.", epilog=eval_.EXAMPLES)(
+    eval_.evaluate
 )
-app.command(
-    "quantize", short_help="What a network loses by being int8.", epilog=quantizing.EXAMPLES
-)(quantizing.quantize)
-app.command("list", short_help="Every model.", epilog=knowing.LIST)(knowing.list_)
-app.command("info", short_help="What is known about one model.", epilog=knowing.INFO)(knowing.info)
-app.command("inspect", short_help="What is in an exported file.", epilog=knowing.INSPECT)(
-    knowing.inspect
+app.command("quantize", short_help="What a network loses by being int8.", epilog=quantize.EXAMPLES)(
+    quantize.quantize
 )
-app.command("doctor", short_help="What this machine has and lacks.", epilog=knowing.DOCTOR)(
-    knowing.doctor
+app.command("list", short_help="Every model.", epilog=list_.EXAMPLES)(list_.list_models)
+app.command("info", short_help="What is known about one model.", epilog=info.EXAMPLES)(info.info)
+app.command("inspect", short_help="What is in an exported file.", epilog=inspect.EXAMPLES)(
+    inspect.inspect
+)
+app.command("doctor", short_help="What this machine has and lacks.", epilog=doctor.EXAMPLES)(
+    doctor.doctor
 )
 app.add_typer(device.app, name="device", short_help="What measuring and trying elsewhere needs.")
 

@@ -198,8 +198,8 @@ def _print_paragraphs(
     for row in cells:
         console.print(f"[bold]{row[0]}[/bold]")
         pairs = zip(heads[1:], row[1:], strict=True)
-        told = "; ".join(f"[dim]{head}[/dim] {cell}" for head, cell in pairs if cell != "-")
-        console.print(Padding(told, (0, 0, 0, 2)))
+        line = "; ".join(f"[dim]{head}[/dim] {cell}" for head, cell in pairs if cell != "-")
+        console.print(Padding(line, (0, 0, 0, 2)))
 
 
 def guarded(run: Callable[[], int], debug: bool, command: str) -> int:

@@ -19,22 +19,37 @@ Atol = Annotated[
 MinCosine = Annotated[
     float | None, typer.Option(metavar="NUMBER", help="Ask for at least this cosine.")
 ]
+Formats = Annotated[
+    str | None,
+    typer.Option(
+        "-f",
+        "--format",
+        metavar="NAMES",
+        help="Only these, comma-separated: onnx, executorch, litert, coreml.",
+    ),
+]
 Runtimes = Annotated[
     str | None,
     typer.Option(
         "-r",
         "--runtime",
         metavar="NAMES",
-        help="Only these, comma-separated: onnx, executorch, litert, coreml.",
+        help="Only what these open: onnxruntime, executorch, litert, coreml.",
     ),
 ]
-Engine = Annotated[
+# As above, in commands that can open a file in another runtime than its format's own.
+AnyRuntime = Annotated[
     str | None,
     typer.Option(
-        metavar="NAME",
-        help="Open the files with this runtime; `tflite` is the classic one, for .tflite files.",
+        "-r",
+        "--runtime",
+        metavar="NAMES",
+        help="Only what these open: onnxruntime, executorch, litert, coreml; or tflite-runtime, the"
+        " classic one, for .tflite files.",
     ),
 ]
+# What --runtime was called while it took formats.
+Engine = Annotated[str | None, typer.Option("--engine", metavar="NAME", hidden=True)]
 BundlePath = Annotated[
     Path, typer.Argument(metavar="BUNDLE", help="A directory that `edgevit export` wrote.")
 ]
@@ -46,18 +61,18 @@ def words(text: str | None, option: str) -> tuple[str, ...]:
     """A comma list as a tuple, empty where nothing was given; raises `UsageError` on an empty
     list.
     """
-    found = tuple(word.strip() for word in (text or "").split(",") if word.strip())
-    if text is not None and not found:
+    names = tuple(word.strip() for word in (text or "").split(",") if word.strip())
+    if text is not None and not names:
         raise UsageError(f"{option} takes names separated by commas, not {text!r}.")
-    return found
+    return names
 
 
 def numbers(text: str, option: str) -> tuple[int, ...]:
     """A comma list of whole numbers; raises `UsageError`."""
-    found = words(text, option)
-    if not all(WHOLE.fullmatch(word) for word in found):
+    parts = words(text, option)
+    if not all(WHOLE.fullmatch(part) for part in parts):
         raise UsageError(f"{option} takes whole numbers separated by commas, not {text!r}.")
-    return tuple(int(word) for word in found)
+    return tuple(int(part) for part in parts)
 
 
 def sizes(texts: list[str] | None) -> tuple[tuple[int, ...] | None, ...]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from edgevit.data.names import shipped_names
 from edgevit.errors import UsageError
 from edgevit.request.spec import DeploySpec
-from edgevit.tasks.keypoints import dataset_names
+from edgevit.tasks.pose.skeletons import dataset_names
 
 LABEL_BYTES = 4 << 20
 # Whose answers are told by name alone; guesses have numbers too (ImageNet has two cranes).

@@ -9,13 +9,12 @@ from typing import cast
 from edgevit.deployment.files import scheme_for
 from edgevit.deployment.prepare import edit, prepare
 from edgevit.errors import UsageError
-from edgevit.quantize.sensitivity import INT8_COST, Sensitivity, sensitivity
+from edgevit.quantize.sensitivity import Sensitivity, sensitivity
 from edgevit.request.check import check_request
 from edgevit.request.spec import DeploySpec
 from edgevit.steps import Report, Step, silent
 
 MOST_BYTES = 1 << 20  # of a measurement file
-COLUMNS = ("int8", "block", "cost", "SQNR", "metric", "Pareto")
 
 
 def network_sensitivity(
@@ -63,65 +62,3 @@ def read_costs(path: Path) -> dict[str, float]:
             f"{path} does not hold milliseconds by block.", next='{"blocks.0.mlp": 1.25}'
         )
     return cast("dict[str, float]", content)
-
-
-def sensitivity_rows(found: Sensitivity) -> list[list[str]]:
-    """A row of `COLUMNS` a block, the worst first, and then a mixture, from all int8 to all float.
-
-    The cost is of the whole network, 1 where all of it is float.
-    """
-    total = sum(row.block.macs for row in found.rows)
-    rows = [
-        [
-            "one block",
-            row.block.name,
-            f"{1 - (1 - INT8_COST) * row.block.macs / total:.3f}",
-            f"{row.sqnr:.1f} dB",
-            "-" if row.value is None else f"{row.value:.4f}",
-            "-",
-        ]
-        for row in sorted(found.rows, key=lambda row: row.sqnr)
-    ]
-    for point in found.points:
-        count = len(point.floats)
-        rows.append(
-            [
-                f"all but {count}" if count else "all",
-                f"float too: {point.floats[-1]}" if count else "-",
-                f"{point.cost:.3f}",
-                f"{point.sqnr:.1f} dB",
-                "-" if point.value is None else f"{point.value:.4f}",
-                "yes" if point.best else "no",
-            ]
-        )
-    return rows
-
-
-def to_json(found: Sensitivity) -> dict[str, object]:
-    """Plain data, with the patterns that `--keep-float` takes."""
-    return {
-        "metric": found.metric,
-        "float_value": found.float_value,
-        "costs": "measured" if found.measured_costs else "modelled by MACs",
-        "blocks": [
-            {
-                "name": row.block.name,
-                "layers": list(row.block.layers),
-                "macs": row.block.macs,
-                "sqnr_db": row.sqnr,
-                "value": row.value,
-            }
-            for row in found.rows
-        ],
-        "mixtures": [
-            {
-                "float_blocks": list(point.floats),
-                "keep_float": list(found.patterns(point)),
-                "cost": point.cost,
-                "sqnr_db": point.sqnr,
-                "value": point.value,
-                "pareto": point.best,
-            }
-            for point in found.points
-        ],
-    }

@@ -16,7 +16,9 @@ from edgevit.evaluation.gates import Verdict, judge, require
 from edgevit.evaluation.measure import BATCH, Measured, Note, Progress, measure
 from edgevit.evaluation.reference import reference_network
 from edgevit.evaluation.resume import Resume, key_of, state_path
-from edgevit.evaluation.subject import Run, Subject, network_run, session_run
+from edgevit.evaluation.subject import Run, network_run, session_run
+from edgevit.tasks.task import Subject
+from edgevit_runtimes.device import check_threads
 from edgevit_runtimes.engines import open_session
 from edgevit_runtimes.errors import DeviceFailed, MissingRuntime
 
@@ -37,36 +39,8 @@ class Evaluation:
     skipped: Mapping[str, str]  # files that cannot run here, and why
     note: str  # how the data's labels were read
 
-    def to_json(self) -> dict[str, object]:
-        """Plain data, a row a file."""
-        rows = []
-        for path, found in self.files.items():
-            verdict = self.verdicts.get(path)
-            rows.append(
-                {
-                    "path": path,
-                    "value": found.accuracy.value,
-                    "worst": found.worst,
-                    "share": None if verdict is None else verdict.share,
-                    "bound": None if verdict is None else verdict.bound,
-                    "passed": None if verdict is None else verdict.passed,
-                }
-            )
-        return {
-            "bundle": str(self.bundle),
-            "data": self.data,
-            "labeled": self.labeled,
-            "samples": self.samples,
-            "metric": self.metric,
-            "reference": self.reference,
-            "unreferenced": self.unreferenced,
-            "files": rows,
-            "skipped": dict(self.skipped),
-            "note": self.note,
-        }
-
     def require(self) -> None:
-        """Raise `CheckFailed` where a file misses its gate."""
+        """Raise `CheckFailed` if a file misses its gate."""
         for path, verdict in self.verdicts.items():
             require(verdict, path)
 
@@ -93,6 +67,7 @@ def evaluate_bundle(
     Raises `UsageError`, `PictureError`, `CheckFailed` (a hash, an output that means nothing), and
     the runtimes' errors where no file runs here.
     """
+    check_threads(threads)
     manifest = bundle.manifest
     subject = Subject.of(manifest)
     chosen = data.first(max_samples)
@@ -102,7 +77,7 @@ def evaluate_bundle(
     kept = _resume(bundle, chosen, files, batch, network is not None) if resume else None
     with contextlib.ExitStack() as stack:
         runs, skipped = _open(bundle, files, bool(formats), threads, stack)
-        found = measure(
+        measured = measure(
             subject,
             chosen,
             runs,
@@ -117,11 +92,11 @@ def evaluate_bundle(
         kept.remove()
     precisions = {file.path: file.precision for file in files}
     verdicts = {
-        path: judge(precisions[path], one.accuracy)
-        for path, one in found.items()
+        path: judge(precisions[path], entry.accuracy)
+        for path, entry in measured.items()
         if reference is not None
     }
-    first = next(iter(found.values())).accuracy
+    first = next(iter(measured.values())).accuracy
     return Evaluation(
         bundle=bundle.path,
         data=chosen.name,
@@ -130,7 +105,7 @@ def evaluate_bundle(
         metric=first.metric,
         reference=first.reference,
         unreferenced=why,
-        files=found,
+        files=measured,
         verdicts=verdicts,
         skipped=skipped,
         note=chosen.note,
@@ -150,7 +125,7 @@ def record(bundle: Bundle, evaluation: Evaluation) -> Bundle:
             f"{bundle.path} was exported anew meanwhile; these scores are not its own.",
             next=f"edgevit eval {shlex.quote(str(bundle.path))}",
         )
-    measured = {path: found.accuracy for path, found in evaluation.files.items()}
+    measured = {path: entry.accuracy for path, entry in evaluation.files.items()}
     manifest = with_accuracy(now.manifest, measured)
     # Ctrl-C in between would leave a file that does not belong to the bundle.
     with uninterrupted(), whole_file(bundle.path / MANIFEST) as partial:
@@ -194,7 +169,7 @@ def _resume(
 def _open(
     bundle: Bundle,
     files: Sequence[FileEntry],
-    asked: bool,
+    required: bool,
     threads: int,
     stack: contextlib.ExitStack,
 ) -> tuple[dict[str, Run], dict[str, str]]:
@@ -210,28 +185,9 @@ def _open(
         try:
             session = stack.enter_context(open_session(path, threads=threads))
         except (DeviceFailed, MissingRuntime) as error:
-            if asked or (not runs and index == len(files) - 1):
+            if required or (not runs and index == len(files) - 1):
                 raise
             skipped[file.path] = error.message.rstrip(".")
             continue
         runs[file.path] = session_run(session, file.inputs, file.outputs, file.path)
     return runs, skipped
-
-
-def evaluation_rows(evaluation: Evaluation) -> list[list[str]]:
-    """A row a file: path, score, fp32's score, what is kept of it, what must be, whether it is."""
-    rows = []
-    for path, found in evaluation.files.items():
-        verdict = evaluation.verdicts.get(path)
-        reference = found.accuracy.reference
-        share, bound, passed = "-", "-", "-"
-        if verdict is not None:
-            share = "-" if verdict.share is None else f"{verdict.share:.2%}"
-            bound = "no gate" if verdict.bound is None else f"{verdict.bound:.0%}"
-            passed = "yes" if verdict.passed else "NO"
-        shown = "-" if reference is None else f"{reference:.4f}"
-        rows.append([path, f"{found.accuracy.value:.4f}", shown, share, bound, passed])
-    rows += [
-        [path, f"not run: {why}", "-", "-", "-", "-"] for path, why in evaluation.skipped.items()
-    ]
-    return rows

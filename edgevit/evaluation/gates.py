@@ -25,7 +25,6 @@ STRICT = "weights alone are int8, so little may be lost: 99 % of fp32"
 USUAL = "activations are int8 too: 98 % of fp32"
 DENSE = "a mask sums up small errors at every border: 97 % of fp32"
 COARSE = "fewer than 8 bits: held to what w8a8 must keep"
-NO_GATE = "held by parity with fp32 alone"
 
 AGREEMENT: Mapping[str, Gate] = MappingProxyType(
     {
@@ -100,31 +99,31 @@ class Verdict:
         return self.reference is not None and self.share is not None
 
 
-def judge(precision: str, found: Accuracy) -> Verdict:
+def judge(precision: str, accuracy: Accuracy) -> Verdict:
     """Hold one measurement against the gate of its file's precision.
 
     Without a gate everything passes. With one, a measurement passes whose share is at least the
     bound; one without fp32's score, or of data on which fp32 itself scores 0, does not.
     """
-    gate = gate_of(precision, found.metric)
+    gate = gate_of(precision, accuracy.metric)
     share: float | None
-    if not found.labeled:
-        share = found.value
-    elif found.reference is None or found.reference <= 0:
+    if not accuracy.labeled:
+        share = accuracy.value
+    elif accuracy.reference is None or accuracy.reference <= 0:
         share = None
     else:
-        share = found.value / found.reference
+        share = accuracy.value / accuracy.reference
     passed = gate is None or (share is not None and math.isfinite(share) and share >= gate.bound)
     return Verdict(
-        found.metric,
-        found.value,
-        found.reference,
+        accuracy.metric,
+        accuracy.value,
+        accuracy.reference,
         share,
         None if gate is None else gate.bound,
-        found.samples,
+        accuracy.samples,
         passed,
-        found.data,
-        found.labeled,
+        accuracy.data,
+        accuracy.labeled,
     )
 
 

@@ -14,11 +14,13 @@ from edgevit.evaluation.metrics.agreement import AGREEMENTS, agreement_of
 from edgevit.evaluation.metrics.labeled import tally_of
 from edgevit.evaluation.metrics.tally import State, Tally
 from edgevit.evaluation.resume import Kept, Resume
-from edgevit.evaluation.subject import Answer, Run, Subject, answers, inputs_of
+from edgevit.evaluation.subject import Answer, Run, answers, inputs_of
 from edgevit.tasks.preprocessing import Prepared
+from edgevit.tasks.task import Subject
 
 REFERENCE = "fp32 torch"  # the name of the training-time network's tally
 BATCH = 8
+MOST_AT_ONCE = 1024  # samples that are held in memory together
 
 Progress = Callable[[str, int, int], None]  # what, how many samples, of how many
 Note = Callable[[str], None]
@@ -60,8 +62,8 @@ def measure(
             f"{data.name} has no labels, and there is no fp32 network to compare with.",
             next="--weights CHECKPOINT, the one that the bundle was made from",
         )
-    if batch < 1:
-        raise UsageError(f"--batch takes a number from 1, not {batch}.")
+    if not 1 <= batch <= MOST_AT_ONCE:
+        raise UsageError(f"--batch takes a number from 1 to {MOST_AT_ONCE}, not {batch}.")
     scored = [REFERENCE] if reference is not None and data.labeled else []
     tallies = {name: _tally(subject, data) for name in (*scored, *candidates)}
     kept = _restore(tallies, data, resume, note)
@@ -72,12 +74,12 @@ def measure(
             pairs = [(sample, inputs_of(subject, sample)) for sample in opened]
             if not data.labeled:
                 pairs = [pair for pair in pairs if not _seen(pair[1], calibrated)]
-            told = _teller(progress, kept.done, len(data))
+            report = _reporter(progress, kept.done, len(data))
             inputs = [made for _, made in pairs]
-            found = _answers(subject, inputs, candidates, reference, batch, told)
-            wanted = found.get(REFERENCE, [[] for _ in pairs])
+            answered = _answers(subject, inputs, candidates, reference, batch, report)
+            wanted = answered.get(REFERENCE, [[] for _ in pairs])
             for name, tally in tallies.items():
-                for (sample, _), got, want in zip(pairs, found[name], wanted, strict=True):
+                for (sample, _), got, want in zip(pairs, answered[name], wanted, strict=True):
                     tally.add(sample, got, want)
             left_out = kept.left_out + len(opened) - len(pairs)
             kept = Kept(stop, _states(tallies), left_out)
@@ -120,7 +122,7 @@ def _tally(subject: Subject, data: DataSet) -> Tally:
     return agreement_of(subject) if data.metric is None else tally_of(data.metric, subject)
 
 
-def _teller(progress: Progress, done: int, total: int) -> Callable[[str], None]:
+def _reporter(progress: Progress, done: int, total: int) -> Callable[[str], None]:
     return lambda what: progress(what, done, total)
 
 
@@ -131,8 +133,8 @@ def _states(tallies: Mapping[str, Tally]) -> dict[str, State]:
 def _seen(inputs: Sequence[Prepared], calibrated: Collection[str]) -> bool:
     """Whether a calibration saw one of these inputs."""
     return bool(calibrated) and any(
-        hashlib.sha256(np.ascontiguousarray(one.tensor).tobytes()).hexdigest() in calibrated
-        for one in inputs
+        hashlib.sha256(np.ascontiguousarray(prepared.tensor).tobytes()).hexdigest() in calibrated
+        for prepared in inputs
     )
 
 
@@ -168,19 +170,19 @@ def _answers(
     candidates: Mapping[str, Run],
     reference: Run | None,
     batch: int,
-    told: Callable[[str], None],
+    report: Callable[[str], None],
 ) -> dict[str, list[list[Answer]]]:
     """By predictor, the answers to each sample's inputs."""
-    flat = [one for several in inputs for one in several]
+    flat = [prepared for several in inputs for prepared in several]
     runs = dict(candidates)
     if reference is not None:
         runs = {REFERENCE: reference, **runs}
-    found = {}
+    by_name = {}
     for name, run in runs.items():
-        told(name)
-        given = iter(answers(subject, run, flat, batch if name == REFERENCE else 1))
-        found[name] = [[next(given) for _ in several] for several in inputs]
-    return found
+        report(name)
+        decoded = iter(answers(subject, run, flat, batch if name == REFERENCE else 1, name))
+        by_name[name] = [[next(decoded) for _ in several] for several in inputs]
+    return by_name
 
 
 def _value(tally: Tally, data: DataSet) -> float:

@@ -20,29 +20,29 @@ SEEDED = re.compile(r"random weights of seed ([0-9]{1,10})\b")
 def reference_network(
     manifest: Manifest, weights: Path | None = None
 ) -> "tuple[Network | None, str]":
-    """The network as it was trained, in eval mode, and a sentence where it cannot be had.
+    """The network as it was trained, in eval mode, and a message if it is not available.
 
     Its weights are `weights`, or the demo weights or random ones where the manifest names them; in
     each case their sha256 must be the manifest's. Raises `UsageError` where `weights` are others,
     and `CheckpointError` where they cannot be read.
     """
     if weights is not None:
-        found = _loaded(manifest, weights)
-        if found is None:
+        network = _loaded(manifest, weights)
+        if network is None:
             raise UsageError(
                 f"{weights.name} is not the checkpoint that this bundle was made from"
                 f" ({manifest.weights.source}): its sha256 is another.",
                 next="give that one with --weights",
             )
-        return found, ""
+        return network, ""
     if manifest.weights.source == "random":
-        found = _seeded(manifest)
+        network = _seeded(manifest)
     else:
         demo = demo_weights(manifest.model)
         own = demo is not None and demo.path.name == manifest.weights.source
-        found = _loaded(manifest, demo.path) if demo is not None and own else None
-    if found is not None:
-        return found, ""
+        network = _loaded(manifest, demo.path) if demo is not None and own else None
+    if network is not None:
+        return network, ""
     return None, (
         f"The weights {manifest.weights.source} are not here, so nothing was compared with the fp32"
         " network; give them with --weights."
@@ -66,8 +66,8 @@ def _seeded(manifest: Manifest) -> "Network | None":
     """The network with random weights of the seed in the manifest's note."""
     from edgevit.networks.seeded import fill_seeded
 
-    told = SEEDED.match(manifest.weights.note)
-    if told is None:
+    seed = SEEDED.match(manifest.weights.note)
+    if seed is None:
         return None
     network = load_network(
         manifest.model,
@@ -77,7 +77,7 @@ def _seeded(manifest: Manifest) -> "Network | None":
         "task",
         **_options(manifest),
     ).network
-    if fill_seeded(network, int(told[1])) != manifest.weights.sha256:
+    if fill_seeded(network, int(seed[1])) != manifest.weights.sha256:
         return None
     return _with_output(network, manifest)
 

@@ -36,7 +36,7 @@ class Resume:
         self.saved = monotonic()
 
     def load(self) -> tuple[Kept | None, str]:
-        """What was kept, and a sentence where a file was there that cannot be gone on from."""
+        """What was kept, and a message if a state file exists but cannot be resumed."""
         if not self.path.exists():
             return None, ""
         try:

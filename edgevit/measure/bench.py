@@ -70,22 +70,6 @@ def _runnable(files: Sequence[FileEntry]) -> list[FileEntry]:
     return kept or list(files)
 
 
-def bench_rows(result: BenchResult) -> list[list[str]]:
-    """A row a file and thread count, times in milliseconds."""
-    return [
-        [
-            Path(row.file).name,
-            str(row.threads),
-            f"{row.cold_load_ms:.1f}",
-            f"{row.cold_first_ms:.1f}",
-            *(f"{value:.2f}" for value in row.warm_ms().values()),
-            str(len(row.samples_s)),
-            row.note or "",
-        ]
-        for row in result.rows
-    ]
-
-
 def write_result(result: BenchResult, path: Path) -> None:
     """Write the JSON with its raw samples."""
     with whole_file(path) as partial:

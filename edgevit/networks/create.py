@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from edgevit.networks.parts.layers import Network
 
 MIN_SIDE, MAX_SIDE = 32, 4096  # px; a larger input is a typing error, not a phone's
+MOST_CLASSES = 1 << 16  # what a label map can hold
 
 
 class PartlyUntrained(UserWarning):
@@ -68,7 +69,9 @@ def load_network(
     size = checked_size(card, input_size)
     if outputs not in ("task", "all"):
         raise UsageError(f"outputs={outputs!r} is neither 'task' nor 'all'.")
-    if num_classes is not None and (num_classes < 1 or card.num_classes is None):
+    if num_classes is not None and (
+        card.num_classes is None or not 1 <= num_classes <= MOST_CLASSES
+    ):
         raise UsageError(f"{name} cannot have {num_classes} classes.", next=f"edgevit info {name}")
     config = parts.checkpoint.configure(card, size, num_classes, options)
     checkpoint = None

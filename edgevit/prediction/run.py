@@ -8,12 +8,15 @@ from pathlib import Path
 from edgevit.bundle.opened import open_bundle
 from edgevit.bundle.sealing import check_writable, whole_file
 from edgevit.errors import UsageError
-from edgevit.prediction.predictor import Predictor, Settings, check_settings, open_predictor
-from edgevit.tasks.boxes import read_boxes
+from edgevit.prediction.predictor import Predictor, open_predictor
+from edgevit.prediction.settings import check_settings
+from edgevit.tasks.clips import check_video
 from edgevit.tasks.pictures import open_picture
+from edgevit.tasks.pose.boxes import read_boxes
 from edgevit.tasks.preprocessing import Box
-from edgevit.tasks.results import Result
-from edgevit.tasks.video import check_video
+from edgevit.tasks.table import TASKS
+from edgevit.tasks.task import USUAL, Result, Settings
+from edgevit_runtimes.device import check_threads
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +31,7 @@ class Written:
 
     def to_json(self) -> dict[str, object]:
         """Plain data: the source, the pictures drawn, and the result."""
-        kind = "video" if self.task == "video" else "picture"
+        kind = "video" if TASKS[self.task].clips else "picture"
         drawn = {name: str(path) for name, path in self.drawings.items()}
         return {kind: str(self.source), **drawn, **self.content}
 
@@ -38,7 +41,7 @@ def run_files(
     sources: Sequence[Path],
     output_dir: Path,
     format: str | None = None,  # noqa: A002 - the design's word
-    settings: Settings = Settings(),  # noqa: B008 - frozen
+    settings: Settings = USUAL,
     threads: int = 1,
     boxes: Path | None = None,
     done: Callable[[str], None] = lambda _: None,
@@ -49,6 +52,7 @@ def run_files(
     early. Raises `BundleError`, `CheckFailed`, `PictureError`, `UsageError`, and
     `MissingDependency` for a video file without PyAV.
     """
+    check_threads(threads)
     check_writable(output_dir)
     names = [_name(source) for source in sources]
     if len(set(names)) != len(names):
@@ -58,23 +62,23 @@ def run_files(
             next="one command for each, with its own -o",
         )
     opened = open_bundle(bundle)
-    task = opened.manifest.task
     check_settings(opened, replace(settings, boxes=boxes is not None))
-    known: Mapping[str, Sequence[Box]] = (
+    clips = TASKS[opened.manifest.task].clips
+    boxes_of: Mapping[str, Sequence[Box]] = (
         read_boxes(boxes, [source.name for source in sources]) if boxes is not None else {}
     )
     for source in sources:
-        if task == "video":
+        if clips:
             check_video(source)
-        elif not source.is_dir():  # which `predict` refuses with its own sentence
+        elif not source.is_dir():  # `predict` refuses folders in its own words
             open_picture(source)
     written = []
     with open_predictor(opened, format, settings, threads) as predictor:
         for source, name in zip(sources, names, strict=True):
-            found = predictor.predict(source, known.get(source.name))
+            result = predictor.predict(source, boxes_of.get(source.name))
             output_dir.mkdir(parents=True, exist_ok=True)
-            written.append(_write(predictor, source, output_dir, name, found))
-            done(f"{source.name} with {predictor.file.path}: {found.headline}")
+            written.append(_write(predictor, source, output_dir, name, result))
+            done(f"{source.name} with {predictor.file.path}: {result.headline}")
     return written
 
 
@@ -86,15 +90,15 @@ def _name(source: Path) -> str:
 
 
 def _write(
-    predictor: Predictor, source: Path, output_dir: Path, name: str, found: Result
+    predictor: Predictor, source: Path, output_dir: Path, name: str, result: Result
 ) -> Written:
-    drawings = found.drawings()
+    drawings = result.drawings()
     paths = {kind: output_dir / f"{name}.{kind}.png" for kind in drawings}
     for kind, drawing in drawings.items():
         with whole_file(paths[kind]) as path:
             drawing.save(path, format="PNG")
     task = predictor.bundle.manifest.task
-    result = Written(source, task, paths, found.headline, found.to_json())
+    written = Written(source, task, paths, result.headline, result.to_json())
     with whole_file(output_dir / f"{name}.json") as path:
-        path.write_text(json.dumps(result.to_json(), indent=1) + "\n", encoding="utf-8")
-    return result
+        path.write_text(json.dumps(written.to_json(), indent=1) + "\n", encoding="utf-8")
+    return written

@@ -31,10 +31,12 @@ from edgevit.evaluation.data.samples import (
     identity_of,
     shuffled,
 )
-from edgevit.evaluation.subject import Subject, inputs_of
+from edgevit.evaluation.subject import inputs_of
+from edgevit.tasks.clips import SUFFIXES, open_clip
 from edgevit.tasks.pictures import open_picture
 from edgevit.tasks.pixels.resize import FloatArray
-from edgevit.tasks.video import SUFFIXES, open_clip
+from edgevit.tasks.preprocessing import whole_photo
+from edgevit.tasks.task import Subject
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -198,5 +200,4 @@ def _open(root: Path, path: Path, subject: Subject) -> Sample:
         spec = subject.preprocessing
         return Sample(path.name, open_clip(path, spec.frames, spec.stride).pictures)
     photo = open_picture(path)
-    height, width = photo.shape[:2]
-    return Sample(path.name, (photo,), boxes=((0.0, 0.0, float(width), float(height)),))
+    return Sample(path.name, (photo,), boxes=(whole_photo(photo),))

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 from edgevit.bundle.manifest import Accuracy
 from edgevit.evaluation.data.samples import DataSet
 from edgevit.evaluation.measure import Progress, measure
-from edgevit.evaluation.subject import Subject, network_run
+from edgevit.evaluation.subject import network_run
 from edgevit.quantize.calibration import Calibration
 from edgevit.quantize.study import study_of
+from edgevit.tasks.task import Subject
 from edgevit_export.scheme import Scheme
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 from PIL import Image, ImageDraw, ImageFont
 
 from edgevit.quantize.sensitivity import Point, Sensitivity
-from edgevit.tasks.draw import INK, PAPER
+from edgevit.tasks.drawing.style import INK, PAPER
 
 SIZE = (900, 560)  # px
 MARGIN = (90, 40, 40, 70)  # px: left, top, right, bottom

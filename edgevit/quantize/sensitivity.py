@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 
 from edgevit.evaluation.data.samples import DataSet
 from edgevit.evaluation.measure import Progress, measure
-from edgevit.evaluation.subject import Subject, network_run
+from edgevit.evaluation.subject import network_run
 from edgevit.quantize.blocks import Block
 from edgevit.quantize.calibration import Calibration
 from edgevit.quantize.study import study_of
+from edgevit.tasks.task import Subject
 from edgevit_export.scheme import Scheme
 
 if TYPE_CHECKING:

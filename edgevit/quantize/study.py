@@ -10,10 +10,11 @@ from edgevit.difference import Array
 from edgevit.errors import UsageError
 from edgevit.evaluation.data.samples import DataSet
 from edgevit.evaluation.measure import Progress
-from edgevit.evaluation.subject import Run, Subject, inputs_of, network_run
+from edgevit.evaluation.subject import Run, inputs_of, network_run
 from edgevit.quantize.blocks import Block, blocks_of
 from edgevit.quantize.calibration import Calibration
 from edgevit.tasks.pixels.resize import FloatArray
+from edgevit.tasks.task import Subject
 from edgevit_export.quantization.styles import STYLES
 from edgevit_export.quiet import quiet
 from edgevit_export.scheme import Scheme

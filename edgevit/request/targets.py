@@ -1,4 +1,4 @@
-"""TARGETS: what a device takes, in order of preference, and what it is assumed to have."""
+"""TARGETS: what a device takes, in order of preference."""
 
 import difflib
 from collections.abc import Mapping
@@ -10,23 +10,22 @@ from edgevit.errors import UsageError
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A kind of device: formats in order of preference, default precision, CPU features assumed."""
+    """A kind of device: formats in order of preference, and its default precision."""
 
     name: str
     formats: tuple[str, ...]
     precision: str
-    cpu_features: tuple[str, ...]
 
 
 TARGETS: Mapping[str, Target] = MappingProxyType(
     {
         target.name: target
         for target in (
-            Target("android-arm64", ("executorch", "onnx", "litert"), "fp32", ("neon",)),
-            Target("linux-arm64", ("onnx", "litert", "executorch"), "fp32", ("neon",)),
-            Target("ios-arm64", ("coreml",), "fp16", ("neon", "fp16")),
-            Target("macos-arm64", ("coreml",), "fp16", ("neon", "fp16")),
-            Target("host", ("onnx", "executorch", "litert", "coreml"), "fp32", ()),
+            Target("android-arm64", ("executorch", "onnx", "litert"), "fp32"),
+            Target("linux-arm64", ("onnx", "litert", "executorch"), "fp32"),
+            Target("ios-arm64", ("coreml",), "fp16"),
+            Target("macos-arm64", ("coreml",), "fp16"),
+            Target("host", ("onnx", "executorch", "litert", "coreml"), "fp32"),
         )
     }
 )

@@ -1,26 +1,15 @@
-"""TASK_FITS: how the pictures of a task may meet its network's size."""
+"""Whether a preprocessing suits a task."""
 
-from collections.abc import Mapping
-from types import MappingProxyType
-
-from edgevit.tasks.preprocessing import Fit, Preprocessing
-
-TASK_FITS: Mapping[str, tuple[Fit, ...]] = MappingProxyType(
-    {
-        "classification": ("stretch", "pad", "crop"),
-        "video": ("stretch", "pad", "crop"),
-        "segmentation": ("stretch", "pad"),  # a mask must come back to all of the photo
-        "features": ("stretch", "pad", "crop"),
-        "pose": ("box",),
-    }
-)
+from edgevit.tasks.preprocessing import Preprocessing
+from edgevit.tasks.table import TASKS
 
 
 def misfit(task: str, spec: Preprocessing) -> str | None:
     """Why this preprocessing cannot be this task's, as the end of a sentence; None where it can."""
-    fits = TASK_FITS.get(task, ())
-    if spec.fit not in fits:
-        return f"{task} takes fit {' or '.join(fits) or 'none'}, not {spec.fit}"
-    if bool(spec.frames) != (task == "video"):
-        return f"{task} takes {'clips' if task == 'video' else 'single pictures'}"
+    entry = TASKS.get(task)
+    if entry is None or spec.fit not in entry.fits:
+        fits = "none" if entry is None else " or ".join(entry.fits)
+        return f"{task} takes fit {fits}, not {spec.fit}"
+    if bool(spec.frames) != entry.clips:
+        return f"{task} takes {'clips' if entry.clips else 'single pictures'}"
     return None

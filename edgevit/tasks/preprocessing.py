@@ -126,7 +126,7 @@ class Preprocessing:
             raise _broken("udp must be true or false")
         (crop,) = _numbers([value.get("crop", 1.0)], 1, "crop")
         (padding,) = _numbers([value.get("padding", PADDING)], 1, "padding")
-        found = cls(
+        spec = cls(
             size=(int(size[0]), int(size[1])),
             mean=_channels(value.get("mean"), "mean"),
             std=_channels(value.get("std"), "std"),
@@ -138,9 +138,9 @@ class Preprocessing:
             frames=counts[0],
             stride=counts[1],
         )
-        if set(value) != set(found._used()):
-            raise _broken(f"with fit {found.fit} it must hold exactly {', '.join(found._used())}")
-        return found
+        if set(value) != set(spec._used()):
+            raise _broken(f"with fit {spec.fit} it must hold exactly {', '.join(spec._used())}")
+        return spec
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,6 +245,12 @@ def box_region(box: Box, size: Size, padding: float = PADDING) -> tuple[Point, P
     else:
         width = height * aspect
     return center, (width * padding, height * padding)
+
+
+def whole_photo(image: Picture) -> Box:
+    """The box that is all of a photo [H, W, 3]."""
+    height, width = image.shape[:2]
+    return 0.0, 0.0, float(width), float(height)
 
 
 def normalized(image: Picture, spec: Preprocessing) -> FloatArray:

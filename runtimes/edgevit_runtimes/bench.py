@@ -6,6 +6,7 @@ from pathlib import Path
 
 from edgevit_runtimes.device import (
     Device,
+    check_threads,
     machine_facts,
     parse_device,
     require_runner,
@@ -104,11 +105,7 @@ def check_settings(settings: BenchSettings, cores: int) -> None:
     if not threads or len(set(threads)) != len(threads):
         raise BadSetting("Thread counts are given once each, and at least one.", next="--threads 1")
     for count in threads:
-        if not 1 <= count <= cores:
-            raise BadSetting(
-                f"This machine runs 1 to {cores} threads at once, not {count}.",
-                next=f"edgevit bench BUNDLE --threads {min(max(count, 1), cores)}",
-            )
+        check_threads(count, cores)
     if settings.runs < 1 or settings.repeat < 1 or settings.warmup < 0:
         raise BadSetting("Runs and repeats are at least 1, and warm-up runs at least 0.")
     least, most = settings.min_secs, settings.max_secs

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from edgevit_runtimes.errors import UnknownDevice
+from edgevit_runtimes.errors import BadSetting, UnknownDevice
 
 Kind = Literal["local", "adb", "ssh", "emulated"]
 
@@ -81,6 +81,19 @@ def usable_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0)) or 1
     return os.cpu_count() or 1
+
+
+def check_threads(count: int, cores: int | None = None) -> None:
+    """Raise `BadSetting` unless 1 to `cores` threads are asked for, else this process's cores.
+
+    A runtime starts as many threads as it is told, before anything can stop it.
+    """
+    most = usable_cores() if cores is None else cores
+    if not 1 <= count <= most:
+        raise BadSetting(
+            f"This machine runs 1 to {most} threads at once, not {count}.",
+            next=f"--threads {min(max(count, 1), most)}",
+        )
 
 
 def machine_facts() -> dict[str, object]:

@@ -6,7 +6,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import MappingProxyType, ModuleType
 
-from edgevit_runtimes.errors import BadSetting, MissingRuntime, UnknownEngine, reason
+from edgevit_runtimes.device import check_threads
+from edgevit_runtimes.errors import MissingRuntime, UnknownEngine, reason
 from edgevit_runtimes.session import Session
 from edgevit_runtimes.sessions.opened import check_file
 from edgevit_runtimes.setup import PACKAGES, require_tflite
@@ -63,6 +64,7 @@ ENGINES: Mapping[str, Engine] = MappingProxyType(
             suffixes=(".tflite",),
             extra=None,
             packages=("tflite-runtime", "numpy"),
+            aliases=("tflite-runtime",),
         ),
     }
 )
@@ -138,14 +140,14 @@ def open_session(path: Path, engine: str | None = None, threads: int = 1) -> Ses
     `BadSetting` (threads), `MissingRuntime`, `DeviceFailed` or `RunFailed`.
     """
     entry = chosen(path, engine)
-    if threads < 1:
-        raise BadSetting(f"A file runs on at least 1 thread, not {threads}.")
+    check_threads(threads)
     prepare(entry)
     return open_prepared(path, entry, threads)
 
 
 def open_prepared(path: Path, engine: Engine, threads: int) -> Session:
     """Load a file after `prepare(engine)`: `open_session` without the imports."""
+    check_threads(threads)
     check_file(path)
     session: Session = _door(engine).open_(path, threads)
     return session

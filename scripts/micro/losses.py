@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgevit.data.scenes import CLASSES
-from edgevit.tasks.heatmaps import SIGMA
+from edgevit.tasks.pose.heatmaps import SIGMA
 from scripts.micro.pools import Batch
 from scripts.micro.recipes import Recipe
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from edgevit.data import scenes
-from edgevit.tasks.keypoints import COCO
 from edgevit.tasks.pixels.warp import region_matrix, warp_affine
+from edgevit.tasks.pose.skeletons import COCO
 from edgevit.tasks.preprocessing import Preprocessing, box_region
 from scripts.micro.recipes import Stage, Task
 

@@ -18,11 +18,11 @@ from torch import Tensor
 
 from edgevit.data import scenes
 from edgevit.networks.parts.layers import Network
-from edgevit.tasks.keypoints import COCO
-from edgevit.tasks.pose import decode
-from edgevit.tasks.pose_metrics import pck
+from edgevit.tasks.pose.pose import decode_heatmaps
+from edgevit.tasks.pose.score import pck
+from edgevit.tasks.pose.skeletons import COCO
 from edgevit.tasks.preprocessing import Preprocessing, preprocess
-from edgevit.tasks.segmentation import confusion, mean_iou
+from edgevit.tasks.segmentation.score import confusion, mean_iou
 from scripts.micro.pools import normalize
 from scripts.micro.recipes import Task
 
@@ -138,7 +138,7 @@ def _pose(network: Network, seeds: range, spec: Preprocessing) -> Score:
             left, top, right, bottom = (float(v) for v in box)
             prepared = preprocess(drawn.image, spec, (left, top, right - left, bottom - top))
             heatmaps = _main(network(torch.from_numpy(prepared.tensor)))
-            points.append(decode(heatmaps.numpy(), prepared).points)
+            points.append(decode_heatmaps(heatmaps.numpy(), prepared).points)
             truth.append(joints)
             boxes.append(box)
     return pose_score(np.stack(points), np.stack(truth), np.stack(boxes))

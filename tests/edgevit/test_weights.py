@@ -7,7 +7,7 @@ from edgevit.checkpoints.reader import read_checkpoint
 from edgevit.data import scenes
 from edgevit.networks.create import create_model
 from edgevit.networks.zoo import MODELS
-from edgevit.tasks.keypoints import COCO
+from edgevit.tasks.pose.skeletons import COCO
 from edgevit.weights import HERE, METRICS, demo_weights, score_text
 
 SHIPPED = [name for name in MODELS if demo_weights(name) is not None]

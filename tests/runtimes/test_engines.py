@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 
 from edgevit_runtimes import engines
+from edgevit_runtimes.device import usable_cores
 from edgevit_runtimes.engines import (
     ENGINES,
     chosen,
     engine_named,
     engine_of,
+    open_prepared,
     open_session,
     versions,
 )
@@ -130,6 +132,12 @@ def test_a_directory_is_no_onnx_file(tmp_path: Path) -> None:
         open_session(folder)
 
 
-def test_less_than_one_thread_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BadSetting, match="at least 1 thread"):
-        open_session(tmp_path / "model.onnx", threads=0)
+@pytest.mark.parametrize("threads", [-1, 0, 1_000_000])
+def test_threads_that_this_machine_does_not_run_are_refused(threads: int, tmp_path: Path) -> None:
+    most = usable_cores()
+    with pytest.raises(BadSetting) as caught:
+        open_session(tmp_path / "model.onnx", threads=threads)
+    assert str(caught.value) == f"This machine runs 1 to {most} threads at once, not {threads}."
+    assert caught.value.next == f"--threads {1 if threads < 1 else most}"
+    with pytest.raises(BadSetting, match="threads at once"):
+        open_prepared(tmp_path / "model.onnx", ENGINES["onnxruntime"], threads)

@@ -6,13 +6,14 @@ from typing import Annotated
 
 import typer
 
+from edgevit.cli.choice import choose
 from edgevit.cli.console import Terminal, print_json, print_table
-from edgevit.cli.options import BundlePath, Engine, Json, Quiet, Runtimes, numbers, words
+from edgevit.cli.options import AnyRuntime, BundlePath, Engine, Formats, Json, Quiet, numbers
 
 EXAMPLES = """\b
 Examples:
   edgevit bench out
-  edgevit bench out -r onnx,litert --threads 1,4 -o result.json"""
+  edgevit bench out --format onnx,litert --threads 1,4 -o result.json"""
 
 
 def bench(
@@ -20,7 +21,8 @@ def bench(
     device: Annotated[
         str, typer.Option(metavar="DEVICE", help="Where to measure; this version: local.")
     ] = "local",
-    runtime: Runtimes = None,
+    formats: Formats = None,
+    runtime: AnyRuntime = None,
     engine: Engine = None,
     threads: Annotated[
         str, typer.Option(metavar="NUMBERS", help="Thread counts, comma-separated.")
@@ -56,15 +58,17 @@ def bench(
     does not set OMP_WAIT_POLICY=PASSIVE. Measure on a machine that does nothing else.
     """
     from edgevit.bundle.sealing import check_output_file
-    from edgevit.measure.bench import bench_bundle, bench_rows, write_result
+    from edgevit.cli.views.bench import COLUMNS, bench_rows
+    from edgevit.measure.bench import bench_bundle, write_result
 
     if output is not None:
         check_output_file(output)
     with Terminal(quiet) as terminal:
         terminal.working("check the bundle, load the runtimes")
+        choice = choose(formats, runtime, engine)
         result = bench_bundle(
             bundle,
-            formats=words(runtime, "--runtime"),
+            formats=choice.formats,
             device=device,
             threads=numbers(threads, "--threads"),
             warmup=warmup,
@@ -73,7 +77,7 @@ def bench(
             max_secs=max_secs,
             repeat=repeat,
             progress=terminal.counting,
-            engine=engine,
+            engine=choice.engine,
         )
         terminal.stop()
         if output is not None:
@@ -82,8 +86,7 @@ def bench(
         if as_json:
             print_json(result.to_json())
         else:
-            columns = ("file", "threads", "load", "first", "p10", "p50", "p90", "p99", "mean")
-            print_table((*columns, "samples", "remark"), bench_rows(result), "Milliseconds")
+            print_table(COLUMNS, bench_rows(result), "Milliseconds")
         terminal.note(
             "A latency covers the file's own outputs only: no preprocessing, no mask stage."
         )

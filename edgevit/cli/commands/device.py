@@ -41,10 +41,11 @@ def setup(
     """Make the environment of a runtime that cannot be installed beside edgevit.
 
     tflite: tflite-runtime and numpy 1, pinned, for trying .tflite files as old boards run them
-    (`edgevit verify BUNDLE --engine tflite`). Downloads with pip into a directory of the user, or
-    the one that EDGEVIT_TFLITE_HOME names, and nowhere else.
+    (`edgevit verify BUNDLE --runtime tflite-runtime`). Downloads with pip into a directory of the
+    user, or the one that EDGEVIT_TFLITE_HOME names, and nowhere else.
     """
-    from edgevit_runtimes.setup import PACKAGES, bytes_of, find_tflite, plan_tflite, setup_tflite
+    from edgevit.cli.views.setup import COLUMNS, setup_facts, setup_row
+    from edgevit_runtimes.setup import bytes_of, find_tflite, plan_tflite, setup_tflite
 
     if name not in SETUPS:
         raise UsageError(
@@ -54,20 +55,11 @@ def setup(
     with Terminal(quiet) as terminal:
         if force or find_tflite() is None:
             terminal.note(plan_tflite())
-        environment, how = setup_tflite(force, terminal.working)
+        environment, state = setup_tflite(force, terminal.working)
         size = bytes_of(environment)
-        terminal.done(f"{how} {environment.path}")
+        terminal.done(f"{state} {environment.path}")
         if as_json:
-            facts = {
-                "name": name,
-                "state": how,
-                "path": str(environment.path),
-                "packages": dict(PACKAGES),
-                "bytes": size,
-            }
-            print_json(facts)
+            print_json(setup_facts(name, state, environment.path, size))
         else:
-            packages = ", ".join(f"{package} {version}" for package, version in PACKAGES)
-            row = (name, how, packages, f"{size / 1e6:.0f} MB", str(environment.path))
-            print_table(("runtime", "state", "packages", "size", "path"), [row])
-        terminal.next("edgevit verify BUNDLE --engine tflite")
+            print_table(COLUMNS, [setup_row(name, state, environment.path, size)])
+        terminal.next("edgevit verify BUNDLE --runtime tflite-runtime")

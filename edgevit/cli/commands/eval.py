@@ -6,13 +6,14 @@ from typing import Annotated
 
 import typer
 
+from edgevit.cli.choice import choose_formats
 from edgevit.cli.console import Terminal, print_json, print_table
-from edgevit.cli.options import BundlePath, Json, Quiet, Runtimes, words
+from edgevit.cli.options import BundlePath, Formats, Json, Quiet, Runtimes
 
 EXAMPLES = """\b
 Examples:
   edgevit eval out --data scenes
-  edgevit eval out --data ade20k --max-samples 200 -r onnx
+  edgevit eval out --data ade20k --max-samples 200 --format onnx
   edgevit eval out --data imagenet-val --weights checkpoint.pth"""
 
 
@@ -33,6 +34,7 @@ def evaluate(
     max_samples: Annotated[
         int | None, typer.Option(metavar="NUMBER", help="So many pictures or clips at most.")
     ] = None,
+    formats: Formats = None,
     runtime: Runtimes = None,
     zero_label: Annotated[
         str | None,
@@ -59,16 +61,17 @@ def evaluate(
     what was counted, and the same command goes on. Exits with 1 where a file misses its gate.
     """
     from edgevit.bundle.opened import open_bundle
-    from edgevit.evaluation.data.datasets import open_data
-    from edgevit.evaluation.evaluate import (
-        check_recordable,
-        evaluate_bundle,
+    from edgevit.cli.views.evaluation import (
+        evaluation_columns,
+        evaluation_facts,
         evaluation_rows,
-        record,
     )
-    from edgevit.evaluation.subject import Subject
+    from edgevit.evaluation.data.datasets import open_data
+    from edgevit.evaluation.evaluate import check_recordable, evaluate_bundle, record
+    from edgevit.tasks.task import Subject
 
     with Terminal(quiet) as terminal:
+        names = choose_formats("eval", formats, runtime)
         terminal.working(f"open {bundle} and the data")
         opened = open_bundle(bundle)
         check_recordable(opened)
@@ -76,33 +79,32 @@ def evaluate(
         if samples.note:
             terminal.note(samples.note)
         terminal.working("load the weights and the runtimes")
-        found = evaluate_bundle(
+        scores = evaluate_bundle(
             opened,
             samples,
             weights=weights,
             max_samples=max_samples,
-            formats=words(runtime, "--runtime"),
+            formats=names,
             batch=batch,
             threads=threads,
             progress=terminal.counting,
             note=terminal.note,
         )
-        record(opened, found)
+        record(opened, scores)
         terminal.stop()
-        if found.unreferenced:
-            terminal.note(found.unreferenced)
+        if scores.unreferenced:
+            terminal.note(scores.unreferenced)
         if as_json:
-            print_json(found.to_json())
+            print_json(evaluation_facts(scores))
         else:
-            columns = ("file", found.metric, "fp32", "kept", "asked", "passed")
-            title = f"{found.samples} {samples.unit} of {found.data}"
-            print_table(columns, evaluation_rows(found), title)
-        for path, one in found.files.items():
-            if one.worst is not None:
+            title = f"{scores.samples} {samples.unit} of {scores.data}"
+            print_table(evaluation_columns(scores), evaluation_rows(scores), title)
+        for path, measured in scores.files.items():
+            if measured.worst is not None:
                 terminal.note(
-                    f"{path}: of one picture the lowest {found.metric} is {one.worst:.4f}"
+                    f"{path}: of one picture the lowest {scores.metric} is {measured.worst:.4f}"
                 )
         terminal.done(f"wrote the scores into {bundle / 'manifest.json'}")
         if not accept_accuracy:
-            found.require()
+            scores.require()
         terminal.next(f"edgevit bench {shlex.quote(str(bundle))}")

@@ -6,8 +6,19 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
+from edgevit.cli.choice import choose
 from edgevit.cli.console import Terminal, print_json, print_table
-from edgevit.cli.options import Atol, Json, MinCosine, Quiet, Runtimes, options, sizes, words
+from edgevit.cli.options import (
+    Atol,
+    Formats,
+    Json,
+    MinCosine,
+    Quiet,
+    Runtimes,
+    options,
+    sizes,
+    words,
+)
 from edgevit.cli.views.exported import next_step, print_exported
 from edgevit.errors import UsageError
 
@@ -70,6 +81,7 @@ def export(
             " `edgevit list --precisions`; comma-separated. Else the target's own.",
         ),
     ] = None,
+    formats: Formats = None,
     runtime: Runtimes = None,
     output: Annotated[
         str, typer.Option(metavar="KIND", help="logits, or mask (upsample and argmax inside).")
@@ -188,6 +200,7 @@ def export(
         raise UsageError(f"--output takes {' or '.join(OUTPUTS)}, not {output!r}.")
     if fit is not None and fit not in FITS:
         raise UsageError(f"--fit takes {' or '.join(FITS)}, not {fit!r}.")
+    runtime = ",".join(choose(formats, runtime).formats) or None
     base = DeploySpec(
         model=model,
         output_dir=output_dir,
@@ -223,9 +236,14 @@ def export(
         for spec in specs:
             check_export(spec)
         if dry_run:
+            from edgevit.cli.views.plan import COLUMNS, plan_facts, plan_rows
+
             for spec in specs:
                 load(spec, terminal.report)
-            _print_plan(specs, as_json)
+            if as_json:
+                print_json(plan_facts(specs))
+            else:
+                print_table(COLUMNS, plan_rows(specs), "Nothing was written (--dry-run)")
             terminal.next("the same command without --dry-run")
             return
         made = [export_bundle(spec, terminal.report) for spec in specs]
@@ -254,26 +272,3 @@ def _spread(
     if len({spec.output_dir for spec in specs}) != len(specs):
         raise UsageError("The same input size and precision are asked for twice.")
     return specs
-
-
-def _print_plan(specs: "list[DeploySpec]", as_json: bool) -> None:
-    rows = [
-        {
-            "output_dir": str(spec.output_dir),
-            "model": spec.model,
-            "input_size": list(spec.input_size or spec.card.input_size),
-            "precision": spec.resolved_precision,
-            "formats": list(spec.formats),
-            "weights": "random"
-            if spec.source.random
-            else str(spec.source.checkpoint or "demo weights"),
-        }
-        for spec in specs
-    ]
-    if as_json:
-        print_json(rows)
-        return
-    shown = [
-        [" ".join(map(str, v)) if isinstance(v, list) else str(v) for v in r.values()] for r in rows
-    ]
-    print_table(rows[0], shown, "Nothing was written (--dry-run)")

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edgevit.cli.choice import choose
 from edgevit.cli.console import Terminal, print_json, print_table
-from edgevit.cli.options import Json, Quiet, Runtimes, sizes, words
+from edgevit.cli.options import Formats, Json, Quiet, Runtimes, sizes, words
 from edgevit.cli.views.exported import next_step, print_exported
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ def quantize(
     target: Annotated[
         str, typer.Option(metavar="NAME", help="Of --qat, as for `edgevit export`.")
     ] = "host",
+    formats: Formats = None,
     runtime: Runtimes = None,
     accept_accuracy: Annotated[
         bool,
@@ -129,6 +131,8 @@ def quantize(
         raise UsageError("`quantize` looks at one input size.", next="give one --input-size")
     if qat and output_dir is None:
         raise UsageError("--qat writes a bundle.", next=f"edgevit quantize {model} --qat -o out")
+    if qat:
+        runtime = ",".join(choose(formats, runtime).formats) or None
     samples = SAMPLES["qat" if qat else "sensitivity"]
     spec = DeploySpec(
         model=model,
@@ -190,25 +194,24 @@ def _look(
             raise UsageError(f"--plot writes a .png, not {plot.name}.")
     with Terminal(quiet) as terminal:
         terminal.working("start")
-        from edgevit.deployment.sensitivity import (
-            COLUMNS,
-            network_sensitivity,
+        from edgevit.cli.views.sensitivity import (
+            sensitivity_columns,
+            sensitivity_facts,
             sensitivity_rows,
-            to_json,
         )
+        from edgevit.deployment.sensitivity import network_sensitivity
 
-        found = network_sensitivity(spec, costs, terminal.report)
+        study = network_sensitivity(spec, costs, terminal.report)
         terminal.stop()
         if plot is not None:
             from edgevit.quantize.plot import plot as draw
 
             with whole_file(plot) as partial:
-                draw(found, f"{model}: int8 and float blocks").save(partial, "PNG")
+                draw(study, f"{model}: int8 and float blocks").save(partial, "PNG")
             terminal.done(f"wrote {plot}")
         if as_json:
-            print_json(to_json(found))
+            print_json(sensitivity_facts(study))
         else:
-            columns = [found.metric if name == "metric" else name for name in COLUMNS]
-            print_table(columns, sensitivity_rows(found), model)
+            print_table(sensitivity_columns(study), sensitivity_rows(study), model)
         again = f" --weights {shlex.quote(str(weights))}" if weights else ""
         terminal.next(f"edgevit export {model}{again} --precision int8 -o out")

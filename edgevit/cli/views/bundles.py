@@ -33,24 +33,22 @@ def bundle_summary(bundle: Bundle) -> dict[str, object]:
     }
 
 
-def verification_summary(found: Verification) -> dict[str, object]:
+def verification_summary(verification: Verification) -> dict[str, object]:
     """One verification as plain data."""
     return {
-        "status": found.status,
-        "reason": found.reason,
-        "difference": found.difference,
-        "cosine": found.cosine,
-        "mask_agreement": found.agreement,
-        "sqnr_db": found.sqnr,
-        "cases": found.cases,
-        "runtime": dict(found.runtime),
+        "status": verification.status,
+        "reason": verification.reason,
+        "difference": verification.difference,
+        "cosine": verification.cosine,
+        "mask_agreement": verification.agreement,
+        "sqnr_db": verification.sqnr,
+        "cases": verification.cases,
+        "runtime": dict(verification.runtime),
     }
 
 
-FILE_COLUMNS = (
-    *("file", "precision", "size", "verified", "difference", "SQNR", "pixels that agree"),
-    "accuracy",
-)
+VERIFICATION_COLUMNS = ("verified", "difference", "SQNR", "pixels that agree")
+FILE_COLUMNS = ("file", "precision", "size", *VERIFICATION_COLUMNS, "accuracy")
 
 
 def file_rows(bundle: Bundle) -> list[list[str]]:
@@ -67,16 +65,21 @@ def file_rows(bundle: Bundle) -> list[list[str]]:
     ]
 
 
-def verification_cells(found: Verification) -> list[str]:
-    """State, difference, SQNR and agreement as text."""
-    if found.status == "not verified":
-        return [f"not verified: {found.reason}", "-", "-", "-"]
-    agreement = "-" if found.agreement is None else f"{found.agreement:.3%}"
-    return [found.status, f"{found.difference:.1e}", _decibels(found), agreement]
+def verification_cells(verification: Verification) -> list[str]:
+    """The cells of `VERIFICATION_COLUMNS`."""
+    if verification.status == "not verified":
+        return [f"not verified: {verification.reason}", "-", "-", "-"]
+    agreement = "-" if verification.agreement is None else f"{verification.agreement:.3%}"
+    return [
+        verification.status,
+        f"{verification.difference:.1e}",
+        _decibels(verification),
+        agreement,
+    ]
 
 
-def _decibels(found: Verification) -> str:
-    return "-" if found.sqnr is None else f"{found.sqnr:.1f} dB"
+def _decibels(verification: Verification) -> str:
+    return "-" if verification.sqnr is None else f"{verification.sqnr:.1f} dB"
 
 
 def accuracy_cell(file: FileEntry) -> str:

@@ -68,7 +68,7 @@ def model_facts(name: str) -> dict[str, object]:
         "published": [
             {"metric": p.metric, "value": p.value, "source": p.source} for p in card.published
         ],
-        "formats": [name for name, found in precisions.items() if found],
+        "formats": [name for name, held in precisions.items() if held],
         "precisions": precisions,
         "demo_weights": demo.card if demo else None,
     }
@@ -91,7 +91,7 @@ def model_rows(part: str, task: str | None) -> list[list[str]]:
                 f"{card.gmacs:.3f}",
                 f"{first.value} {first.metric}" if first else "-",
                 first.source if first else "-",
-                ", ".join(name for name, found in _precisions(card).items() if found),
+                ", ".join(name for name, held in _precisions(card).items() if held),
                 f"{score_text(demo.card)} on drawn scenes" if demo else "-",
             ]
         )

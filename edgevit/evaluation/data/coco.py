@@ -22,10 +22,10 @@ from edgevit.evaluation.data.samples import (
     listed,
     shuffled,
 )
-from edgevit.evaluation.subject import Subject
-from edgevit.tasks.keypoints import skeleton_with
 from edgevit.tasks.pictures import open_picture
+from edgevit.tasks.pose.skeletons import skeleton_with
 from edgevit.tasks.preprocessing import LONGEST_BOX, Box
+from edgevit.tasks.task import Subject
 
 PREFIX = "person_keypoints_"
 MOST_BYTES = 256 << 20  # COCO's training annotations have 240 MB
@@ -46,21 +46,21 @@ def annotation_file(root: Path) -> Path | None:
     Of several the one of a validation split. Raises `UsageError` where that is not one.
     """
     folders = [root, root / "annotations"]
-    found = [
+    files = [
         path
         for folder in folders
         if folder.is_dir()
         for path in listed(root, check_inside(root, folder))
         if path.name.startswith(PREFIX) and path.suffix == ".json" and path.is_file()
     ]
-    if len(found) > 1:
-        found = [path for path in found if "val" in path.stem]
-        if len(found) != 1:
+    if len(files) > 1:
+        files = [path for path in files if "val" in path.stem]
+        if len(files) != 1:
             raise UsageError(
                 f"{root} holds several {PREFIX}*.json, and not one of them is called val.",
                 next="keep the file that is meant, and move the others away",
             )
-    return found[0] if found else None
+    return files[0] if files else None
 
 
 def coco_folder(root: Path, subject: Subject, annotations: Path) -> DataSet:
@@ -89,13 +89,13 @@ def coco_folder(root: Path, subject: Subject, annotations: Path) -> DataSet:
 
     def open_sample(index: int) -> Sample:
         path = check_inside(root, order[index])
-        found = people[places[path]]
+        persons = people[places[path]]
         return Sample(
             path.relative_to(root).as_posix(),
             (open_picture(path),),
-            boxes=tuple(person.box for person in found),
-            joints=np.stack([person.joints for person in found]),
-            areas=tuple(person.area for person in found),
+            boxes=tuple(person.box for person in persons),
+            joints=np.stack([person.joints for person in persons]),
+            areas=tuple(person.area for person in persons),
         )
 
     known = bool(skeleton_with(subject.labels).sigmas)
@@ -142,9 +142,9 @@ def _people(path: Path, content: Mapping[str, Any], keypoints: int) -> dict[int,
         (area,) = _numbers(path, [entry.get("area", width * height)], 1, "area", LONGEST_BOX**2)
         if area <= 0:
             raise _unfit(path, "an area is not above 0")
-        found = people.setdefault(image, [])
-        found.append(_Person((x, y, width, height), person, area))
-        if len(found) > MOST_IN_PICTURE:
+        persons = people.setdefault(image, [])
+        persons.append(_Person((x, y, width, height), person, area))
+        if len(persons) > MOST_IN_PICTURE:
             raise _unfit(path, f"a photo has more than {MOST_IN_PICTURE} persons")
     return people
 
@@ -200,9 +200,9 @@ def _numbers(
     # The bound keeps whole numbers of any length out of float(); NaN fails it too.
     if not all(type(item) in (int, float) and abs(item) <= most for item in value):
         raise _unfit(path, f"{name} holds what is no number within {most:g}")
-    found = [float(item) for item in value]
-    assert all(map(math.isfinite, found))
-    return found
+    numbers = [float(item) for item in value]
+    assert all(map(math.isfinite, numbers))
+    return numbers
 
 
 def _unfit(path: Path, why: str) -> UsageError:

@@ -8,7 +8,7 @@ from edgevit.evaluation.data.drawn import drawn_scenes
 from edgevit.evaluation.data.folders import class_folders, flat_folder, is_clip
 from edgevit.evaluation.data.mask_folders import ZERO_LABELS, ZeroLabel, mask_folders
 from edgevit.evaluation.data.samples import DataSet, check_folder, listed
-from edgevit.evaluation.subject import Subject
+from edgevit.tasks.task import Subject
 
 SCENES = "scenes"
 
@@ -44,14 +44,14 @@ def open_data(
     return flat_folder(root, subject)
 
 
-def _zero(given: str | None, subject: Subject, scenes: bool) -> ZeroLabel | None:
-    if given is None:
+def _zero(rule: str | None, subject: Subject, scenes: bool) -> ZeroLabel | None:
+    if rule is None:
         return None
     for known in ZERO_LABELS:
-        if given == known and subject.task == "segmentation" and not scenes:
+        if rule == known and subject.task == "segmentation" and not scenes:
             return known
-    if given not in ZERO_LABELS:
-        raise UsageError(f"--zero-label takes {' or '.join(ZERO_LABELS)}, not {given!r}.")
+    if rule not in ZERO_LABELS:
+        raise UsageError(f"--zero-label takes {' or '.join(ZERO_LABELS)}, not {rule!r}.")
     raise UsageError(
         "--zero-label is for folders of masks; this data has none.",
         next="the same command without --zero-label",

@@ -8,9 +8,9 @@ from types import MappingProxyType
 from edgevit.data import scenes
 from edgevit.errors import UsageError
 from edgevit.evaluation.data.samples import DataSet, Sample
-from edgevit.evaluation.subject import Subject
-from edgevit.tasks.keypoints import COCO
+from edgevit.tasks.pose.skeletons import COCO
 from edgevit.tasks.preprocessing import Box, Preprocessing
+from edgevit.tasks.task import Subject
 from edgevit.weights import demo_weights
 
 POSE_SIDE = 448  # px of the scenes that figures are found in, as scripts/micro/scores.py has it
@@ -101,10 +101,10 @@ def _seeds(task: Drawn, model: str) -> range:
 def _data_set(subject: Subject, task: Drawn, seeds: range) -> DataSet:
     kind = "clips" if subject.task == "video" else "scenes"
     shown = "x".join(map(str, subject.preprocessing.input_size))
-    told = f"{scenes.VERSION} {kind} {seeds} {shown}"
+    identity = f"{scenes.VERSION} {kind} {seeds} {shown}"
     return DataSet(
         lambda count: f"drawn {kind} {seeds[0]}-{seeds[count - 1]}",
-        hashlib.sha256(told.encode()).hexdigest(),
+        hashlib.sha256(identity.encode()).hexdigest(),
         task.metric,
         len(seeds),
         lambda index: task.draw(seeds[index], subject.preprocessing),

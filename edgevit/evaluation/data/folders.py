@@ -18,9 +18,10 @@ from edgevit.evaluation.data.samples import (
     pictures_in,
     shuffled,
 )
-from edgevit.evaluation.subject import Subject
+from edgevit.tasks.clips import SUFFIXES, check_video, open_clip
 from edgevit.tasks.pictures import open_picture
-from edgevit.tasks.video import SUFFIXES, check_video, open_clip
+from edgevit.tasks.preprocessing import whole_photo
+from edgevit.tasks.task import Subject
 
 WNID = re.compile(r"n[0-9]{8}")  # a WordNet id, as ImageNet's directories are named
 NUMBERED = re.compile(r"class [0-9]+")  # what edgevit calls classes whose names nobody knows
@@ -71,16 +72,16 @@ def match_classes(names: Sequence[str], labels: Sequence[str]) -> tuple[Mapping[
     ImageNet's order, or where the labels are mere numbers. Raises `UsageError` otherwise.
     """
     plain = [_plain(label) for label in labels]
-    found: dict[str, int] = {}
+    classes: dict[str, int] = {}
     for name in names:
         # Two classes of one name (ImageNet's cranes) cannot be told apart: neither is taken.
         if plain.count(_plain(name)) == 1:
-            found[name] = plain.index(_plain(name))
-    if len(found) == len(names):
-        twice = len(set(found.values())) != len(names)
+            classes[name] = plain.index(_plain(name))
+    if len(classes) == len(names):
+        twice = len(set(classes.values())) != len(names)
         if twice:
             raise UsageError("Two directories are named for the same class.", next=LAYOUTS)
-        return found, f"Directories were matched with the {len(labels)} labels by name."
+        return classes, f"Directories were matched with the {len(labels)} labels by name."
     ordered = sorted(names)
     if len(names) == len(labels):
         if all(WNID.fullmatch(name) for name in names):
@@ -94,7 +95,7 @@ def match_classes(names: Sequence[str], labels: Sequence[str]) -> tuple[Mapping[
                 f"The {len(names)} directories were taken for the numbered classes in sorted"
                 " order.",
             )
-    other = next(name for name in ordered if name not in found)
+    other = next(name for name in ordered if name not in classes)
     raise UsageError(
         f"The directory {other} is no class of this network: {len(names)} directories,"
         f" {len(labels)} labels, such as {labels[0]!r}.",
@@ -135,8 +136,8 @@ def _data_set(
 ) -> DataSet:
     order = shuffled(root, paths)
     files = [f for p in order for f in (pictures_in(listed(root, p)) if p.is_dir() else [p])]
-    told = [labels.get(path) for path in order]
-    identity = identity_of(root, files, subject.task, told)
+    truth = [labels.get(path) for path in order]
+    identity = identity_of(root, files, subject.task, truth)
     opened = _opener(root, subject)
 
     def open_sample(index: int) -> Sample:
@@ -154,8 +155,7 @@ def _opener(root: Path, subject: Subject) -> Callable[[Path, int | None], Sample
 
     def open_photo(path: Path, label: int | None) -> Sample:
         photo = open_picture(path)
-        height, width = photo.shape[:2]
-        boxes = ((0.0, 0.0, float(width), float(height)),) if subject.task == "pose" else ()
+        boxes = (whole_photo(photo),) if subject.task == "pose" else ()
         return Sample(path.relative_to(root).as_posix(), (photo,), label, boxes=boxes)
 
     def open_video(path: Path, label: int | None) -> Sample:

@@ -21,8 +21,8 @@ from edgevit.evaluation.data.samples import (
     pictures_in,
     shuffled,
 )
-from edgevit.evaluation.subject import Subject
 from edgevit.tasks.pictures import open_picture
+from edgevit.tasks.task import Subject
 
 ZeroLabel = Literal["ignore", "keep"]
 ZERO_LABELS: tuple[ZeroLabel, ...] = ("ignore", "keep")
@@ -68,8 +68,8 @@ def mask_folders(root: Path, subject: Subject, zero: ZeroLabel | None = None) ->
         )
     order = shuffled(root, photos)
     rule = zero or zero_label_of(subject.labels)
-    told = [path for photo in order for path in (photo, by_stem[photo.stem])]
-    identity = identity_of(root, told, "masks", rule)
+    files = [path for photo in order for path in (photo, by_stem[photo.stem])]
+    identity = identity_of(root, files, "masks", rule)
 
     def open_sample(index: int) -> Sample:
         photo = check_inside(root, order[index])

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgevit.errors import UsageError
+from edgevit.tasks.clips import SUFFIXES
 from edgevit.tasks.pixels.resize import Picture
 from edgevit.tasks.preprocessing import Box, Prepared
-from edgevit.tasks.video import SUFFIXES
 
 MOST_FILES = 2_000_000  # of a folder; ImageNet's training set has 1.3 million
 LAYOUTS = "docs/evaluation.md shows the layouts"
@@ -97,14 +97,14 @@ def tensors(inputs: Sequence[Prepared], name: str = "inputs") -> DataSet:
     For pose, each one's box is its whole photo.
     """
     digest = hashlib.sha256()
-    for one in inputs:
-        digest.update(np.ascontiguousarray(one.tensor).tobytes())
+    for prepared in inputs:
+        digest.update(np.ascontiguousarray(prepared.tensor).tobytes())
 
     def open_input(index: int) -> Sample:
-        one = inputs[index]
-        height, width = one.original_size
+        prepared = inputs[index]
+        height, width = prepared.original_size
         box = (0.0, 0.0, float(width), float(height))
-        return Sample(f"{name} {index}", (), boxes=(box,), prepared=one)
+        return Sample(f"{name} {index}", (), boxes=(box,), prepared=prepared)
 
     return DataSet(lambda _: name, digest.hexdigest(), None, len(inputs), open_input)
 
@@ -145,7 +145,7 @@ def listed(root: Path, folder: Path) -> list[Path]:
 
     Raises `UsageError` on a link that leads out of `root`, and on too many names.
     """
-    found = []
+    paths = []
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.name.startswith("."):
@@ -153,10 +153,10 @@ def listed(root: Path, folder: Path) -> list[Path]:
             path = folder / entry.name
             if entry.is_symlink():
                 check_inside(root, path)
-            found.append(path)
-            if len(found) > MOST_FILES:
+            paths.append(path)
+            if len(paths) > MOST_FILES:
                 raise UsageError(f"{folder} holds more than {MOST_FILES} names.")
-    return sorted(found)
+    return sorted(paths)
 
 
 def check_inside(root: Path, path: Path) -> Path:

@@ -9,9 +9,13 @@ from numpy.typing import NDArray
 from edgevit.difference import cosine
 from edgevit.evaluation.data.samples import Sample
 from edgevit.evaluation.metrics.tally import Confusion, Share, State, Tally
-from edgevit.evaluation.subject import Answer, Subject
+from edgevit.tasks.classification.task import Scores
+from edgevit.tasks.features.task import Maps
 from edgevit.tasks.pixels.resize import FloatArray
-from edgevit.tasks.segmentation import confusion, mean_iou
+from edgevit.tasks.pose.pose import Pose
+from edgevit.tasks.segmentation.score import confusion, mean_iou
+from edgevit.tasks.segmentation.task import Masks
+from edgevit.tasks.task import Subject
 
 CLOSE = 0.05  # of the box's longer side
 TIE = 0.1  # between logits: 52.5 to 47.5 of a hundred, which is no decision
@@ -23,24 +27,20 @@ class Top1Agreement(Share):
     network holds for as likely: within `TIE` of its best logit.
     """
 
-    def add(self, sample: Sample, found: Sequence[Answer], wanted: Sequence[Answer]) -> None:
+    def add(self, sample: Sample, answers: Sequence[Scores], wanted: Sequence[Scores]) -> None:
         """One picture."""
-        got, want = found[0].label, wanted[0].label
         logits = wanted[0].logits
-        tie = logits is not None and logits[want] - logits[got] <= TIE
-        self.hits += int(got == want or tie)
+        self.hits += int(logits[wanted[0].label] - logits[answers[0].label] <= TIE)
         self.count += 1
 
 
 class MaskAgreement(Confusion):
     """mIoU with the fp32 network's mask as the truth, at the photo's own size."""
 
-    def add(self, sample: Sample, found: Sequence[Answer], wanted: Sequence[Answer]) -> None:
+    def add(self, sample: Sample, answers: Sequence[Masks], wanted: Sequence[Masks]) -> None:
         """One picture."""
-        mask, truth = found[0].mask, wanted[0].mask
-        assert mask is not None
-        assert truth is not None
-        self.counts += confusion(mask, truth, len(self.counts), ignore=-1)
+        classes = len(self.counts)
+        self.counts += confusion(answers[0].mask, wanted[0].mask, classes, ignore=-1)
 
     def value(self) -> float:
         """Mean over the classes that either finds."""
@@ -52,17 +52,15 @@ class KeypointAgreement(Share):
     finds within 5 % of the box's longer side, or where fp32's heatmap is as high as its peak.
     """
 
-    def add(self, sample: Sample, found: Sequence[Answer], wanted: Sequence[Answer]) -> None:
+    def add(self, sample: Sample, answers: Sequence[Pose], wanted: Sequence[Pose]) -> None:
         """One picture with its boxes."""
-        for got, want, box in zip(found, wanted, sample.boxes, strict=True):
-            assert got.pose is not None
-            assert want.pose is not None
-            present = want.pose.scores > 0
-            apart = got.pose.points.astype(np.float64) - want.pose.points
+        for got, want, box in zip(answers, wanted, sample.boxes, strict=True):
+            present = want.scores > 0
+            apart = got.points.astype(np.float64) - want.points
             close = np.linalg.norm(apart, axis=1) <= CLOSE * max(box[2:])
-            if got.maps and want.maps:
-                close |= _as_high(got.maps[0], want.maps[0])
-            self.hits += int((close & present & (got.pose.scores > 0)).sum())
+            if got.heatmaps is not None and want.heatmaps is not None:
+                close |= _as_high(got.heatmaps, want.heatmaps)
+            self.hits += int((close & present & (got.scores > 0)).sum())
             self.count += int(present.sum())
 
 
@@ -83,10 +81,10 @@ class FeatureCosine:
     def __init__(self) -> None:
         self.values: list[float] = []
 
-    def add(self, sample: Sample, found: Sequence[Answer], wanted: Sequence[Answer]) -> None:
+    def add(self, sample: Sample, answers: Sequence[Maps], wanted: Sequence[Maps]) -> None:
         """One picture."""
-        pairs = zip(found[0].maps, wanted[0].maps, strict=True)
-        lowest = min(cosine(got, want) for got, want in pairs)
+        pairs = zip(answers[0].maps, wanted[0].maps, strict=True)
+        lowest = min(cosine(got.values, want.values) for got, want in pairs)
         self.values.append(max(-1.0, min(1.0, lowest)))  # rounding goes beyond
 
     def value(self) -> float:

@@ -7,10 +7,13 @@ import numpy as np
 
 from edgevit.evaluation.data.samples import Sample
 from edgevit.evaluation.metrics.tally import Confusion, Share, State, Tally, counts_of
-from edgevit.evaluation.subject import Answer, Subject
-from edgevit.tasks.keypoints import skeleton_with
-from edgevit.tasks.pose_metrics import Detection, Person, average_precision, pose_score
-from edgevit.tasks.segmentation import confusion, mean_iou
+from edgevit.tasks.classification.task import Scores
+from edgevit.tasks.pose.pose import Pose
+from edgevit.tasks.pose.score import Detection, Person, average_precision, pose_score
+from edgevit.tasks.pose.skeletons import skeleton_with
+from edgevit.tasks.segmentation.score import confusion, mean_iou
+from edgevit.tasks.segmentation.task import Masks
+from edgevit.tasks.task import Subject
 
 METRICS = ("top-1", "mIoU", "PCK", "AP")
 PCK_THRESHOLD = 0.05  # of the box's longer side
@@ -33,21 +36,19 @@ def tally_of(metric: str, subject: Subject) -> Tally:
 class Top1(Share):
     """Share of pictures or clips whose best class, of equals the first, is the true one."""
 
-    def add(self, sample: Sample, found: Sequence[Answer], wanted: Sequence[Answer]) -> None:
+    def add(self, sample: Sample, answers: Sequence[Scores], wanted: Sequence[Scores]) -> None:
         """One picture."""
-        self.hits += int(found[0].label == sample.label)
+        self.hits += int(answers[0].label == sample.label)
         self.count += 1
 
 
 class MeanIou(Confusion):
     """mmseg's mIoU at the photos' own sizes: one confusion matrix over all pictures."""
 
-    def add(self, sample: Sample, found: Sequence[Answer], wanted: Sequence[Answer]) -> None:
+    def add(self, sample: Sample, answers: Sequence[Masks], wanted: Sequence[Masks]) -> None:
         """One picture; pixels of no known class are left out."""
-        mask, truth = found[0].mask, sample.mask
-        assert mask is not None
-        assert truth is not None
-        self.counts += confusion(mask, truth, len(self.counts), ignore=-1)
+        assert sample.mask is not None
+        self.counts += confusion(answers[0].mask, sample.mask, len(self.counts), ignore=-1)
 
     def value(self) -> float:
         """Mean over the classes that are in the truth or in a prediction."""
@@ -56,19 +57,18 @@ class MeanIou(Confusion):
 
 class Pck:
     """Share of labeled keypoints, hidden ones too, closer to the truth than 0.05 of the box's
-    longer side; the mean over keypoints (tasks/pose_metrics.py, `pck`, as it streams).
+    longer side; the mean over keypoints (tasks/pose/score.py, `pck`, as it streams).
     """
 
     def __init__(self, keypoints: int) -> None:
         self.hits = np.zeros(keypoints, np.int64)
         self.counts = np.zeros(keypoints, np.int64)
 
-    def add(self, sample: Sample, found: Sequence[Answer], wanted: Sequence[Answer]) -> None:
+    def add(self, sample: Sample, answers: Sequence[Pose], wanted: Sequence[Pose]) -> None:
         """One picture with its persons."""
-        for answer, box, joints in zip(found, sample.boxes, _joints(sample), strict=True):
-            assert answer.pose is not None
+        for pose, box, joints in zip(answers, sample.boxes, _joints(sample), strict=True):
             visible = joints[:, 2] > 0
-            apart = answer.pose.points.astype(np.float64) - joints[:, :2]
+            apart = pose.points.astype(np.float64) - joints[:, :2]
             close = np.linalg.norm(apart, axis=1) / max(box[2:]) < PCK_THRESHOLD
             self.hits += close & visible
             self.counts += visible
@@ -104,14 +104,13 @@ class Ap:
         # (points, visibility, area) and its poses (points, score).
         self.pictures: list[dict[str, Any]] = []
 
-    def add(self, sample: Sample, found: Sequence[Answer], wanted: Sequence[Answer]) -> None:
+    def add(self, sample: Sample, answers: Sequence[Pose], wanted: Sequence[Pose]) -> None:
         """One picture with its persons."""
         people, poses = [], []
-        for answer, joints, area in zip(found, _joints(sample), sample.areas, strict=True):
-            assert answer.pose is not None
+        for pose, joints, area in zip(answers, _joints(sample), sample.areas, strict=True):
             visible = (joints[:, 2] > 0).tolist()
             people.append([joints[:, :2].tolist(), visible, area])
-            poses.append([answer.pose.points.tolist(), pose_score(answer.pose.scores)])
+            poses.append([pose.points.tolist(), pose_score(pose.scores)])
         self.pictures.append({"people": people, "poses": poses})
 
     def value(self) -> float:
@@ -149,8 +148,8 @@ def _typed(picture: dict[str, Any], keypoints: int) -> tuple[list[Person], list[
     ]
     if not all(p.visible.shape == (keypoints,) and p.visible.any() for p in people):
         raise ValueError("no labeled keypoints")
-    found = [Detection(_points(points, keypoints), float(s)) for points, s in picture["poses"]]
-    return people, found
+    poses = [Detection(_points(points, keypoints), float(s)) for points, s in picture["poses"]]
+    return people, poses
 
 
 def _points(value: object, keypoints: int) -> np.ndarray[Any, np.dtype[np.float32]]:

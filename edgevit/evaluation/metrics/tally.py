@@ -17,7 +17,7 @@ MOST_CLASSES = 4096  # of a confusion matrix, 128 MiB
 class Tally(Protocol):
     """One predictor's score so far."""
 
-    def add(self, sample: Sample, found: Sequence[Answer], wanted: Sequence[Answer]) -> None:
+    def add(self, sample: Sample, answers: Sequence[Answer], wanted: Sequence[Answer]) -> None:
         """Count one sample: an answer each of its inputs, and those of fp32 where they are used."""
 
     def value(self) -> float:

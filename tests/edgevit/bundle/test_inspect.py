@@ -1,26 +1,11 @@
-import json
 import os
 
 import pytest
 from onnx import TensorProto, helper
 
-from edgevit.bundle.inspect import as_json, as_text, inspect_file
+from edgevit.bundle.inspect import inspect_file
 from edgevit.errors import EnvironmentFailed, UsageError
-from edgevit_export.artifact import TensorSpec
 from edgevit_export.errors import UnreadableFile
-from edgevit_export.readers.report import FileReport, LeftOut
-
-REPORT = FileReport(
-    format="executorch",
-    size=12_345_678,
-    weight_bytes=1_104,
-    inputs=(TensorSpec("input_0", (1, -1), "float32"),),
-    outputs=(TensorSpec("output_0", (), "int64"),),
-    ops={"XNNConv2d": 3, "aten::mean.out": 1},
-    delegated_subgraphs=2,
-    left_out=(LeftOut("aten::mean.out", 1, "because"),),
-    facts={"methods": "forward"},
-)
 
 
 @pytest.fixture
@@ -92,32 +77,3 @@ def test_a_broken_file_is_the_workshops_error(tmp_path):
     path.write_bytes(b"\0" * 100)
     with pytest.raises(UnreadableFile):
         inspect_file(path)
-
-
-def test_json_is_plain_and_whole():
-    assert json.loads(json.dumps(as_json(REPORT))) == {
-        "format": "executorch",
-        "bytes": 12_345_678,
-        "weight_bytes": 1_104,
-        "inputs": [{"name": "input_0", "shape": [1, -1], "dtype": "float32", "layout": "any"}],
-        "outputs": [{"name": "output_0", "shape": [], "dtype": "int64", "layout": "any"}],
-        "ops": {"XNNConv2d": 3, "aten::mean.out": 1},
-        "delegated_subgraphs": 2,
-        "left_out": [{"op": "aten::mean.out", "count": 1, "reason": "because"}],
-        "facts": {"methods": "forward"},
-    }
-
-
-def test_rows_tell_everything_in_order():
-    assert as_text(REPORT) == [
-        ("file", "format", "executorch"),
-        ("file", "size", "12.35 MB"),
-        ("file", "weights", "1.10 kB"),
-        ("file", "methods", "forward"),
-        ("input", "input_0", "float32 1 x ?"),
-        ("output", "output_0", "int64 scalar"),
-        ("delegate", "subgraphs", "2"),
-        ("left out", "1 x aten::mean.out", "because"),
-        ("operations", "XNNConv2d", "3"),
-        ("operations", "aten::mean.out", "1"),
-    ]

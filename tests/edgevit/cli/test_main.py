@@ -1,5 +1,7 @@
 import os
 import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -123,3 +125,18 @@ def test_threads_wait_without_spinning_where_nothing_is_measured(
     with pytest.raises(SystemExit):
         main(words)
     assert seen == [left]
+
+
+@pytest.mark.parametrize(
+    ("command", "closed", "code", "stderr"),
+    [
+        ("list", ">&-", 0, "Next: edgevit info"),
+        ("list", "2>&-", 0, ""),
+        ("list nothing-like-this", ">&- 2>&-", 2, ""),
+    ],
+)
+def test_a_closed_stream_is_no_failure(command: str, closed: str, code: int, stderr: str) -> None:
+    program = f"{sys.executable} -c 'import edgevit.cli; edgevit.cli.main()' {command} {closed}"
+    done = subprocess.run(["sh", "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stderr
+    assert stderr in done.stderr

@@ -7,7 +7,7 @@ import pytest
 from edgevit.deployment.labels import labels_of
 from edgevit.errors import UsageError
 from edgevit.request.spec import DeploySpec, Source
-from edgevit.tasks.keypoints import COCO, SKELETONS, dataset_names, skeleton_with
+from edgevit.tasks.pose.skeletons import COCO, SKELETONS, dataset_names, skeleton_with
 
 
 def spec(model: str, **source: object) -> DeploySpec:

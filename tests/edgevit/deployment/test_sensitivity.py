@@ -1,17 +1,9 @@
-"""`edgevit quantize`: measurement files, rows, JSON and the plot of one small network."""
-
-import json
+"""`edgevit quantize`: measurement files, and the plot of one small network."""
 
 import numpy as np
 import pytest
 
-from edgevit.deployment.sensitivity import (
-    COLUMNS,
-    network_sensitivity,
-    read_costs,
-    sensitivity_rows,
-    to_json,
-)
+from edgevit.deployment.sensitivity import network_sensitivity, read_costs
 from edgevit.errors import UsageError
 from edgevit.networks.parts.layers import Network
 from edgevit.quantize.blocks import Block
@@ -33,24 +25,6 @@ FOUND = Sensitivity(
     ),
     measured_costs=False,
 )
-
-
-def test_rows_are_the_blocks_worst_first_and_then_the_mixtures():
-    rows = sensitivity_rows(FOUND)
-    assert {len(row) for row in rows} == {len(COLUMNS)}
-    assert [row[1] for row in rows[:2]] == ["blocks.0", "head"]
-    # 90 % of the products at 0.45 of their time.
-    assert rows[0][2:5] == ["0.505", "25.0 dB", "0.6000"]
-    assert [row[0] for row in rows[2:]] == ["all", "all but 1", "all but 2"]
-    assert [row[-1] for row in rows] == ["-", "-", "yes", "yes", "no"]
-
-
-def test_json_carries_what_keep_float_takes():
-    told = to_json(FOUND)
-    assert json.loads(json.dumps(told)) == told
-    assert told["costs"] == "modelled by MACs"
-    assert told["mixtures"][1]["keep_float"] == ["blocks.0"]
-    assert told["blocks"][1]["layers"] == ["blocks.0.fc1", "blocks.0.fc2"]
 
 
 def test_the_plot_shows_the_mixtures_and_leaves_the_float_network_out():

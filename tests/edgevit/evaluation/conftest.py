@@ -14,10 +14,10 @@ from edgevit.bundle.manifest import dump
 from edgevit.bundle.opened import MANIFEST, Bundle, open_bundle
 from edgevit.bundle.parity import Verification
 from edgevit.deployment.export import deploy
-from edgevit.evaluation.subject import Subject
 from edgevit.request.spec import DeploySpec
-from edgevit.tasks.keypoints import COCO
+from edgevit.tasks.pose.skeletons import COCO
 from edgevit.tasks.preprocessing import Preprocessing
+from edgevit.tasks.task import Subject
 from edgevit_export.artifact import content_sha256, content_size
 from tests.support.once import Shared, writable
 

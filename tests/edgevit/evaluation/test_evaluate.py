@@ -9,14 +9,15 @@ import pytest
 from edgevit.bundle.manifest import Weights, dump
 from edgevit.bundle.opened import MANIFEST, open_bundle
 from edgevit.bundle.verify import verify_bundle
+from edgevit.cli.views.evaluation import evaluation_columns, evaluation_facts, evaluation_rows
 from edgevit.data import scenes
 from edgevit.errors import CheckFailed, EnvironmentFailed, UsageError
 from edgevit.evaluation import evaluate
 from edgevit.evaluation.data.datasets import open_data
-from edgevit.evaluation.evaluate import evaluate_bundle, evaluation_rows, record
+from edgevit.evaluation.evaluate import evaluate_bundle, record
 from edgevit.evaluation.gates import judge
-from edgevit.evaluation.subject import Subject
-from edgevit.tasks.segmentation import confusion, mean_iou
+from edgevit.tasks.segmentation.score import confusion, mean_iou
+from edgevit.tasks.task import Subject
 from edgevit_runtimes.errors import DeviceFailed
 from tests.support.once import writable
 
@@ -58,8 +59,8 @@ def test_rows_and_data(found):
     rows = evaluation_rows(found)
     assert rows[0][0] == "model.onnx"
     assert rows[0][4:] == ["no gate", "yes"]
-    assert {len(row) for row in rows} == {6}
-    content = found.to_json()
+    assert {len(row) for row in rows} == {len(evaluation_columns(found))}
+    content = evaluation_facts(found)
     assert content["files"][0]["value"] == found.files["model.onnx"].accuracy.value
     assert content["reference"] == found.reference
     assert content["files"][0]["passed"] is True
@@ -170,7 +171,7 @@ def test_without_the_weights_files_are_scored_alone(segmenter, found, tmp_path):
     assert "official.pth are not here" in alone.unreferenced
     assert alone.verdicts == {}
     assert evaluation_rows(alone)[0][2:] == ["-"] * 4
-    assert alone.to_json()["files"][0]["passed"] is None
+    assert evaluation_facts(alone)["files"][0]["passed"] is None
     with pytest.raises(UsageError, match="no labels, and there is no fp32"):
         evaluate_bundle(bundle, drawn(bundle).unlabeled(), max_samples=COUNT)
     bundle = record(bundle, alone)

@@ -157,9 +157,10 @@ def test_samples_stream_in_batches(batch, subjects, colors):
     assert [step[1] for step in told] == sorted(step[1] for step in told)
 
 
-def test_a_batch_below_one_is_refused(subjects, colors):
-    with pytest.raises(UsageError, match="from 1, not 0"):
-        measure(subjects["classification"], data(), {"a": colors}, colors, batch=0)
+@pytest.mark.parametrize("batch", [-1, 0, 1025])
+def test_a_batch_out_of_bounds_is_refused(batch, subjects, colors):
+    with pytest.raises(UsageError, match=f"--batch takes a number from 1 to 1024, not {batch}"):
+        measure(subjects["classification"], data(), {"a": colors}, colors, batch=batch)
 
 
 def test_data_that_says_nothing_is_refused(subjects):

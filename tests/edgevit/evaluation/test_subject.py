@@ -6,7 +6,7 @@ import torch
 
 from edgevit.errors import CheckFailed
 from edgevit.evaluation.data.samples import Sample
-from edgevit.evaluation.subject import answer, answers, inputs_of, network_run, session_run
+from edgevit.evaluation.subject import answers, inputs_of, network_run, session_run
 from edgevit.tasks.preprocessing import preprocess
 from edgevit_export.artifact import TensorSpec
 
@@ -27,6 +27,11 @@ def test_inputs_are_one_a_picture_and_one_a_box(subjects):
     assert inputs_of(subjects["classification"], Sample("s", (), prepared=made)) == [made]
 
 
+def answer(subject, outputs, made):
+    (decoded,) = answers(subject, lambda _: outputs, [made], name="model.onnx")
+    return decoded
+
+
 def test_answers(subjects):
     made = prepared(subjects)
     logits = np.array([[1, 3, 3]], np.float32)
@@ -42,26 +47,28 @@ def test_answers(subjects):
     assert len(answer(subjects["features"], features, made).maps) == 2
     heat = np.zeros((1, 17, 8, 8), np.float32)
     heat[0, :, 3, 4] = 0.5
-    pose = answer(subjects["pose"], [heat], prepared(subjects, "pose")).pose
+    pose = answer(subjects["pose"], [heat], prepared(subjects, "pose"))
     assert pose.scores.tolist() == [0.5] * 17
 
 
 @pytest.mark.parametrize(
-    ("task", "output"),
+    ("task", "output", "reason"),
     [
-        ("classification", np.zeros((1, 4), np.float32)),
-        ("classification", np.full((1, 3), np.nan, np.float32)),
-        ("segmentation", np.zeros((1, 4, 8, 8), np.float32)),
-        ("segmentation", np.zeros((1, 3), np.float32)),
-        ("segmentation", np.full((1, 8, 8), 3, np.int32)),
-        ("segmentation", np.full((1, 8, 8), -1, np.int32)),
-        ("segmentation", np.zeros((1, 4, 4), np.int32)),
-        ("pose", np.zeros((1, 16, 8, 8), np.float32)),
-        ("features", np.full((1, 3, 8, 8), np.inf, np.float32)),
+        ("classification", np.zeros((1, 4), np.float32), r"logits of shape \(1, 4\) for 3 classes"),
+        ("classification", np.full((1, 3), np.nan, np.float32), "values that are not finite"),
+        ("segmentation", np.zeros((1, 4, 8, 8), np.float32), "logits of shape .* for 3 classes"),
+        ("segmentation", np.zeros((1, 3), np.float32), "logits of shape .* for 3 classes"),
+        ("segmentation", np.full((1, 8, 8), 3, np.int32), "labels outside its 3 classes"),
+        ("segmentation", np.full((1, 8, 8), -1, np.int32), "labels outside its 3 classes"),
+        ("segmentation", np.zeros((1, 4, 4), np.int32), "a mask of shape .* for an input of 8x8"),
+        ("pose", np.zeros((1, 16, 8, 8), np.float32), "heatmaps of shape .* for 17 keypoints"),
+        ("pose", np.zeros((1, 17, 0, 8), np.float32), "heatmaps of shape .* for 17 keypoints"),
+        ("features", np.full((1, 3, 8, 8), np.inf, np.float32), "values that are not finite"),
+        ("features", np.zeros((1, 3), np.float32), "features of shape .* for the map 0"),
     ],
 )
-def test_outputs_that_mean_nothing_are_refused(task, output, subjects):
-    with pytest.raises(CheckFailed, match=r"does not fit its labels|not finite"):
+def test_outputs_that_mean_nothing_are_refused(task, output, reason, subjects):
+    with pytest.raises(CheckFailed, match=rf"model\.onnx returned {reason}"):
         answer(subjects[task], [output], prepared(subjects, task))
 
 

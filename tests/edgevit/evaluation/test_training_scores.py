@@ -4,10 +4,11 @@ import pytest
 
 from edgevit.evaluation.data.drawn import DRAWN, drawn_scenes
 from edgevit.evaluation.measure import measure
-from edgevit.evaluation.subject import Subject, network_run
+from edgevit.evaluation.subject import network_run
 from edgevit.networks.create import create_model
 from edgevit.networks.zoo import MODELS
 from edgevit.tasks.preprocessing import Preprocessing
+from edgevit.tasks.task import Subject
 from edgevit.weights import demo_weights
 from scripts.micro.scores import score
 

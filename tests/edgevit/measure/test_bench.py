@@ -7,9 +7,10 @@ import pytest
 
 from edgevit.bundle.manifest import dump
 from edgevit.bundle.parity import Verification
+from edgevit.cli.views.bench import COLUMNS, bench_rows
 from edgevit.errors import CheckFailed, UsageError
 from edgevit.measure import bench as measure
-from edgevit.measure.bench import bench_bundle, bench_rows, write_result
+from edgevit.measure.bench import bench_bundle, write_result
 from edgevit_runtimes.errors import DeviceFailed
 
 QUICK = {"warmup": 0, "runs": 2, "min_secs": 0.0, "max_secs": 5.0, "repeat": 1}
@@ -39,6 +40,7 @@ def test_a_measurement_of_one_file(host_bundle, tmp_path):
     assert row.engine == "onnxruntime"
     assert len(row.samples_s) >= 2
     (cells,) = bench_rows(result)
+    assert len(cells) == len(COLUMNS)
     assert cells[:2] == ["model.onnx", "1"]
     assert all(float(cell) >= 0 for cell in cells[2:8])
     path = tmp_path / "result.json"

@@ -5,8 +5,9 @@ import pytest
 from edgevit.errors import BundleError, UsageError
 from edgevit.networks.preparation import HALF, MEAN, STD
 from edgevit.networks.zoo import MODELS, PREPARATIONS, preparation_named, preprocessing_of
-from edgevit.tasks.fits import TASK_FITS, misfit
+from edgevit.tasks.fits import misfit
 from edgevit.tasks.preprocessing import Preprocessing
+from edgevit.tasks.table import TASKS
 
 
 def size_for(name: str) -> tuple[int, ...]:
@@ -19,7 +20,7 @@ def test_every_preparation_makes_a_preprocessing_and_names_its_source(name: str)
     assert Preprocessing.from_json(found.to_json()) == found
     assert found.input_size == size_for(name)
     assert len(PREPARATIONS[name].source) > 20
-    assert any(misfit(task, found) is None for task in TASK_FITS)
+    assert any(misfit(task, found) is None for task in TASKS)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -86,7 +87,7 @@ def test_a_fit_can_be_asked_for() -> None:
 def test_unknown_names_are_told_the_nearest() -> None:
     with pytest.raises(UsageError, match="did you mean augreg"):
         preparation_named("augreq")
-    with pytest.raises(UsageError, match="there are .*augreg, deit"):
+    with pytest.raises(UsageError, match=r"there are .*augreg, deit"):
         preparation_named("???")
 
 

@@ -16,23 +16,16 @@ from edgevit.data import scenes
 from edgevit.deployment.golden import GOLDEN_SEED
 from edgevit.errors import CheckFailed, PictureError, UsageError
 from edgevit.networks.zoo import preprocessing_of
-from edgevit.prediction.predictor import (
-    PREDICT,
-    SETTINGS_OF,
-    Predictor,
-    Settings,
-    check_settings,
-    open_predictor,
-    predict,
-)
-from edgevit.tasks.fits import TASK_FITS
-from edgevit.tasks.keypoints import COCO
+from edgevit.prediction.predictor import Predictor, open_predictor, predict
+from edgevit.prediction.settings import check_settings
+from edgevit.tasks.pose.skeletons import COCO
 from edgevit.tasks.preprocessing import preprocess, preprocess_clip
-from edgevit.tasks.segmentation import restore_mask
+from edgevit.tasks.segmentation.masks import restore_mask
+from edgevit.tasks.table import TASKS
+from edgevit.tasks.task import USUAL, Settings
 from edgevit_export.artifact import TensorSpec
 from edgevit_runtimes.engines import open_session
 
-USUAL = Settings()
 VIDEO_SEED = scenes.VIDEO_SEEDS[0]
 HERE = ("onnx", "executorch", "litert")
 SIZE = (64, 64)
@@ -199,7 +192,7 @@ def test_a_mask_of_another_shape_is_refused(shape, host_bundle, photo):
 def test_outputs_that_the_bundle_does_not_name_are_refused(host_bundle, photo):
     logits = np.zeros((1, 10, 8, 8), np.float32)
     for outputs in ((), (logits, logits)):
-        with pytest.raises(CheckFailed, match=f"{len(outputs)} outputs for the 1 of its bundle"):
+        with pytest.raises(CheckFailed, match=f"{len(outputs)} outputs for the 1 it has"):
             predictor_of(host_bundle, *outputs).predict(photo)
 
 
@@ -352,9 +345,8 @@ def test_the_flip_test_runs_twice_and_averages(poser, photo):
 
 def test_the_flip_test_needs_to_know_left_from_right(host_bundle, photo):
     unknown = of_task(host_bundle, "pose", tuple("abcdefghijklmnopq"), HEATMAPS)
-    predictor = predictor_of(unknown, heatmaps_at(), settings=Settings(flip_test=True))
     with pytest.raises(UsageError, match="which keypoints are left and right"):
-        predictor.predict(photo)
+        check_settings(unknown, Settings(flip_test=True))
     points = predictor_of(unknown, heatmaps_at((7.5, 7.5))).predict(photo)
     assert points.to_json()["people"][0]["keypoints"][0]["name"] == "a"
 
@@ -386,9 +378,9 @@ def test_features_are_named_measured_and_drawn(host_bundle, photo):
 
 OTHERS = [
     (name, task)
-    for task, known in SETTINGS_OF.items()
+    for task, entry in TASKS.items()
     for name in ("official_resize", "top", "stride", "flip_test", "threshold", "boxes")
-    if name not in known
+    if name not in entry.settings
 ]
 
 
@@ -402,9 +394,8 @@ def test_a_setting_of_another_task_is_refused(name, task, host_bundle):
 
 
 def test_every_setting_belongs_to_a_task():
-    known = {name for names in SETTINGS_OF.values() for name in names}
+    known = {name for task in TASKS.values() for name in task.settings}
     assert known == {field.name for field in fields(Settings)}
-    assert set(SETTINGS_OF) == set(PREDICT) == set(TASK_FITS)
 
 
 @pytest.mark.parametrize(

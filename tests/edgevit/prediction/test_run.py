@@ -15,9 +15,11 @@ from edgevit.deployment.golden import GOLDEN_SEED
 from edgevit.errors import MissingDependency, PictureError, UsageError
 from edgevit.networks.zoo import preprocessing_of
 from edgevit.prediction import predictor, run
-from edgevit.prediction.predictor import Settings, predict
+from edgevit.prediction.predictor import predict
 from edgevit.prediction.run import run_files
-from edgevit.tasks.keypoints import COCO
+from edgevit.tasks.pose.skeletons import COCO
+from edgevit.tasks.task import Settings
+from edgevit_runtimes.errors import BadSetting
 
 
 @pytest.fixture
@@ -210,4 +212,10 @@ def test_a_folder_of_photos_is_told_how_to_be_given(host_bundle, pictures, tmp_p
     with pytest.raises(UsageError, match="is a folder, and topformer-t takes pictures") as caught:
         run_files(host_bundle.path, [tmp_path], tmp_path / "out")
     assert caught.value.next.endswith("/*.jpg")
+    assert not (tmp_path / "out").exists()
+
+
+def test_threads_are_refused_before_any_work(host_bundle, tmp_path):
+    with pytest.raises(BadSetting, match="threads at once, not 1000000"):
+        run_files(host_bundle.path, [tmp_path / "no.png"], tmp_path / "out", threads=1_000_000)
     assert not (tmp_path / "out").exists()

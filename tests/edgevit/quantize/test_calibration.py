@@ -8,10 +8,10 @@ from PIL import Image
 
 from edgevit.data import scenes
 from edgevit.errors import PictureError, UsageError
-from edgevit.evaluation.subject import Subject
 from edgevit.quantize import calibration as module
 from edgevit.quantize.calibration import MOST, SCENES, calibration
 from edgevit.tasks.preprocessing import Preprocessing, preprocess
+from edgevit.tasks.task import Subject
 
 PHOTO = Preprocessing((64, 64), (120.0, 110.0, 100.0), (58.0, 57.0, 56.0))
 PERSON = Preprocessing((64, 48), (120.0, 110.0, 100.0), (58.0, 57.0, 56.0), fit="box")

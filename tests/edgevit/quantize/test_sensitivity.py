@@ -5,13 +5,13 @@ import torch
 from torch import nn
 
 from edgevit.errors import UsageError
-from edgevit.evaluation.subject import Subject
 from edgevit.networks.parts.layers import Network
 from edgevit.quantize.blocks import block_of, blocks_of
 from edgevit.quantize.calibration import SCENES, calibration
 from edgevit.quantize.mixtures import choose_mixture
 from edgevit.quantize.sensitivity import Point, pareto, sensitivity
 from edgevit.tasks.preprocessing import Preprocessing
+from edgevit.tasks.task import Subject
 from edgevit_export.scheme import Scheme
 
 SPEC = Preprocessing((64, 64), (120.0, 110.0, 100.0), (58.0, 57.0, 56.0))

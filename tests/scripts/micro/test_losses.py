@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from edgevit.tasks.heatmaps import find_peaks, refine_dark
+from edgevit.tasks.pose.heatmaps import find_peaks, refine_dark
 from scripts.micro.losses import DenseHead, as_tokens, gaussians, heatmap_loss
 
 

@@ -41,7 +41,7 @@ def test_it_says_what_it_will_download_and_then_what_is_there(made, capsys):
     assert run("setup", "tflite") == 0
     first = capsys.readouterr()
     assert "downloading X (1 MB), into PLACE" in first.err.splitlines()[0]
-    assert first.err.splitlines()[-1] == "Next: edgevit verify BUNDLE --engine tflite"
+    assert first.err.splitlines()[-1] == "Next: edgevit verify BUNDLE --runtime tflite-runtime"
     assert "tflite\tmade\ttflite-runtime 2.14.0, numpy 1.26.4" in first.out
     assert run("setup", "tflite") == 0
     again = capsys.readouterr()

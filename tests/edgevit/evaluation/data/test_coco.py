@@ -8,8 +8,8 @@ from edgevit.errors import UsageError
 from edgevit.evaluation.data import coco
 from edgevit.evaluation.data.coco import annotation_file
 from edgevit.evaluation.data.datasets import open_data
-from edgevit.evaluation.subject import Subject
-from edgevit.tasks.keypoints import COCO
+from edgevit.tasks.pose.skeletons import COCO
+from edgevit.tasks.task import Subject
 
 JOINTS = [value for i in range(17) for value in (i, 2 * i, 2 if i % 2 else 0)]
 

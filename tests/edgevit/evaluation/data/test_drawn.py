@@ -8,9 +8,10 @@ import pytest
 from edgevit.data import scenes
 from edgevit.errors import UsageError
 from edgevit.evaluation.data.drawn import DRAWN, POSE_SIDE, drawn_pictures, drawn_scenes
-from edgevit.evaluation.subject import Subject, inputs_of
-from edgevit.tasks.keypoints import COCO
+from edgevit.evaluation.subject import inputs_of
+from edgevit.tasks.pose.skeletons import COCO
 from edgevit.tasks.preprocessing import Preprocessing
+from edgevit.tasks.task import Subject
 
 STILL = Preprocessing((64, 96), (0.0,) * 3, (1.0,) * 3)
 SPECS = {"pose": replace(STILL, fit="box"), "video": replace(STILL, frames=3)}

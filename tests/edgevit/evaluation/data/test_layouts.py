@@ -10,11 +10,12 @@ from PIL import Image
 from edgevit.evaluation.data.datasets import open_data
 from edgevit.evaluation.data.drawn import drawn_scenes
 from edgevit.evaluation.measure import measure
-from edgevit.evaluation.subject import Subject, network_run
+from edgevit.evaluation.subject import network_run
 from edgevit.networks.create import create_model
 from edgevit.networks.zoo import MODELS
-from edgevit.tasks.keypoints import COCO
+from edgevit.tasks.pose.skeletons import COCO
 from edgevit.tasks.preprocessing import Preprocessing
+from edgevit.tasks.task import Subject
 from edgevit.weights import demo_weights
 
 COUNT = 8

@@ -9,8 +9,11 @@ import pytest
 from edgevit.evaluation.data.samples import Sample
 from edgevit.evaluation.metrics.agreement import AGREEMENTS, agreement_of
 from edgevit.evaluation.metrics.labeled import METRICS
-from edgevit.evaluation.subject import Answer
-from edgevit.tasks.pose import Pose
+from edgevit.tasks.classification.task import Scores
+from edgevit.tasks.features.maps import FeatureMap
+from edgevit.tasks.features.task import Maps
+from edgevit.tasks.pose.pose import Pose
+from edgevit.tasks.segmentation.task import Masks
 
 BOX = Sample("s", (), boxes=((0.0, 0.0, 40.0, 100.0),))
 
@@ -18,22 +21,29 @@ BOX = Sample("s", (), boxes=((0.0, 0.0, 40.0, 100.0),))
 def pose(*rows):
     """A pose of x, y and score a keypoint."""
     values = np.array(rows, np.float32)
-    return [Answer(pose=Pose(values[:, :2], values[:, 2]))]
+    return [Pose(values[:, :2], values[:, 2])]
 
 
 def maps(*values):
-    return [Answer(maps=tuple(np.array(v, np.float32).reshape(1, 1, 1, -1) for v in values))]
+    shaped = (np.array(value, np.float32).reshape(1, 1, -1) for value in values)
+    return [Maps(tuple(FeatureMap("p", value) for value in shaped), np.zeros(0, np.float32))]
 
 
 def masks(*rows):
-    return [Answer(mask=np.array(rows, np.uint8))]
+    mask = np.array(rows, np.uint8)
+    return [Masks(mask, mask)]
+
+
+def sure(label):
+    """Scores of one class that no other comes near."""
+    return [Scores(np.eye(3, dtype=np.float32)[label])]
 
 
 WANTED = pose((0, 0, 0.9), (10, 10, 0.1), (20, 20, 0.5), (-1, -1, 0.0))
 # Task -> pairs of what a file finds and what fp32 does, and their agreement.
 CASES = {
-    "classification": ([([Answer(label=c)], [Answer(label=w)]) for c, w in ((1, 1), (0, 2))], 0.5),
-    "video": ([([Answer(label=c)], [Answer(label=w)]) for c, w in ((1, 1), (2, 2))], 1.0),
+    "classification": ([(sure(c), sure(w)) for c, w in ((1, 1), (0, 2))], 0.5),
+    "video": ([(sure(c), sure(w)) for c, w in ((1, 1), (2, 2))], 1.0),
     # Class 0: 2 of 3, class 1: 1 of 2; class 2 is nowhere.
     "segmentation": ([(masks([0, 0, 1, 1]), masks([0, 0, 0, 1]))], (2 / 3 + 1 / 2) / 2),
     # Five px of a side of 100 px are within 5 %, more are not; fp32 has no fourth keypoint; and a
@@ -66,8 +76,8 @@ CASES = {
     ],
 )
 def test_a_class_that_fp32_holds_for_as_likely_agrees(subjects, logits, found, hit):
-    wanted = Answer(label=0, logits=np.array(logits, np.float32))
-    tally = filled("classification", subjects, [([Answer(label=found)], [wanted])])
+    wanted = [Scores(np.array(logits, np.float32))]
+    tally = filled("classification", subjects, [(sure(found), wanted)])
     assert tally.value() == hit
 
 
@@ -77,7 +87,7 @@ def test_a_peak_that_is_as_high_in_fp32_agrees(subjects, second, hit):
     want[0, 0, 0], want[0, 3, 2], got[0, 3, 2] = 1.0, second, 1.0
 
     def told(x, y, heat):
-        return [Answer(pose=Pose(np.array([[x, y]], np.float32), np.ones(1)), maps=(heat,))]
+        return [Pose(np.array([[x, y]], np.float32), np.ones(1), heat)]
 
     tally = filled("pose", subjects, [(told(30, 90, got), told(0, 0, want))])
     assert tally.value() == hit

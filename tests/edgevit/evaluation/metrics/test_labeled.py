@@ -8,10 +8,11 @@ import pytest
 
 from edgevit.evaluation.data.samples import Sample
 from edgevit.evaluation.metrics.labeled import METRICS, Ap, MeanIou, Pck, Top1, tally_of
-from edgevit.evaluation.subject import Answer
-from edgevit.tasks.keypoints import COCO
-from edgevit.tasks.pose import Pose
-from edgevit.tasks.pose_metrics import Detection, Person, average_precision, pck, pose_score
+from edgevit.tasks.classification.task import Scores
+from edgevit.tasks.pose.pose import Pose
+from edgevit.tasks.pose.score import Detection, Person, average_precision, pck, pose_score
+from edgevit.tasks.pose.skeletons import COCO
+from edgevit.tasks.segmentation.task import Masks
 
 RNG = np.random.default_rng(5)
 MASK_TRUTH = np.array([[0, 0, 1], [1, 2, -1]], np.int32)
@@ -19,11 +20,11 @@ MASK_FOUND = np.array([[0, 1, 1], [1, 0, 2]], np.uint8)
 
 
 def labeled(truth, found):
-    return Sample("s", (), label=truth), [Answer(label=found)]
+    return Sample("s", (), label=truth), [Scores(np.eye(3, dtype=np.float32)[found])]
 
 
 def masked(truth=MASK_TRUTH, found=MASK_FOUND):
-    return Sample("s", (), mask=truth), [Answer(mask=found)]
+    return Sample("s", (), mask=truth), [Masks(found, found)]
 
 
 def people(seed, count):
@@ -37,7 +38,7 @@ def people(seed, count):
     spread = rng.uniform(0, 6, (count, 1, 1))
     points = (joints[..., :2] + rng.normal(size=(count, 17, 2)) * spread).astype(np.float32)
     scores = rng.uniform(0, 1, (count, 17)).astype(np.float32)
-    answers = [Answer(pose=Pose(p, s)) for p, s in zip(points, scores, strict=True)]
+    answers = [Pose(p, s) for p, s in zip(points, scores, strict=True)]
     return Sample("s", (), boxes=boxes, joints=joints, areas=areas), answers
 
 
@@ -78,7 +79,7 @@ def test_mean_iou_is_that_of_one_matrix(subjects):
 def test_pck_is_that_of_all_persons_together(subjects):
     samples = [sample for sample, _ in CASES["PCK"] if len(sample.boxes)]
     joints = np.concatenate([sample.joints for sample in samples])
-    points = np.stack([a.pose.points for _, found in CASES["PCK"] for a in found])
+    points = np.stack([pose.points for _, found in CASES["PCK"] for pose in found])
     sizes = np.array([max(box[2:]) for sample in samples for box in sample.boxes])
     want, _ = pck(points, joints[..., :2], joints[..., 2] > 0, sizes, 0.05)
     assert 0 < want < 1
@@ -92,7 +93,7 @@ def test_pck_counts_what_is_closer_than_a_twentieth_of_the_longer_side(subjects)
     points[:3] = ((0, 4.9), (0, 5.0), (0, 0))
     sample = Sample("s", (), boxes=((0.0, 0.0, 40.0, 100.0),), joints=joints)
     tally = Pck(17)
-    tally.add(sample, [Answer(pose=Pose(points, np.ones(17, np.float32)))], [])
+    tally.add(sample, [Pose(points, np.ones(17, np.float32))], [])
     assert tally.value() == 0.5
 
 
@@ -103,7 +104,7 @@ def test_ap_is_cocos_of_all_pictures(subjects):
             Person(joints[:, :2], joints[:, 2] > 0, area)
             for joints, area in zip(sample.joints, sample.areas, strict=True)
         ]
-        poses = [Detection(a.pose.points, pose_score(a.pose.scores)) for a in found]
+        poses = [Detection(pose.points, pose_score(pose.scores)) for pose in found]
         pictures.append((persons, poses))
     want, _ = average_precision(pictures, COCO.sigmas)
     assert 0 < want < 1

@@ -1,0 +1,79 @@
+"""Which formats a command line names, and which runtime opens their files."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgevit.cli.options import words
+from edgevit.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The formats to take, () for all; and the runtime to open them in, None for their own."""
+
+    formats: tuple[str, ...]
+    engine: str | None
+
+
+def choose(formats: str | None, runtimes: str | None, engine: str | None = None) -> Choice:
+    """What `--format`, `--runtime` and the older `--engine` say together.
+
+    A runtime narrows to the formats that it opens, and is the one that opens them where that is not
+    a matter of course: `tflite-runtime`. Names of formats are taken for `--runtime` too, as before
+    `--format` existed, and so `tflite` is the format there. Names that nobody knows are left to the
+    bundle or the target, which says what there is. Raises `UsageError` where nothing is left, and
+    where two runtimes would have to open the same files.
+    """
+    opened, engines = [], [] if engine is None else [engine]
+    for name in words(runtimes, "--runtime"):
+        held, own = _runtime(name)
+        opened += held
+        engines += own
+    if len(set(engines)) > 1:
+        raise UsageError(
+            f"Files are opened by one runtime at a time, not by {' and '.join(engines)}.",
+            next="one command for each runtime",
+        )
+    named = words(formats, "--format")
+    kept = named or tuple(opened)
+    if named and opened:
+        kept = tuple(name for name in named if _format(name) in map(_format, opened))
+        if not kept:
+            raise UsageError(
+                f"--runtime {runtimes} opens {', '.join(opened)}, and --format names"
+                f" {', '.join(named)}.",
+                next="leave one of the two out",
+            )
+    return Choice(kept, engines[0] if engines else None)
+
+
+def choose_formats(command: str, formats: str | None, runtimes: str | None) -> tuple[str, ...]:
+    """The same for a command that opens each file in its format's own runtime."""
+    choice = choose(formats, runtimes)
+    if choice.engine is not None:
+        raise UsageError(
+            f"`{command}` opens each file in its format's own runtime, not in {choice.engine}.",
+            next=f"edgevit verify BUNDLE --runtime {runtimes}",
+        )
+    return choice.formats
+
+
+def _runtime(name: str) -> tuple[list[str], list[str]]:
+    """The formats that a runtime opens, and its name where it is not their own runtime."""
+    from edgevit_export.formats import FORMATS
+    from edgevit_runtimes.engines import ENGINES, engine_of
+
+    if _format(name) in FORMATS:
+        return [name], []
+    for entry in ENGINES.values():
+        if name in (entry.name, *entry.aliases):
+            formats = [f.name for f in FORMATS.values() if f.suffix in entry.suffixes]
+            is_own = all(engine_of(Path(f"file{s}")) is entry for s in entry.suffixes)
+            return formats, [] if is_own else [entry.name]
+    return [name], []
+
+
+def _format(name: str) -> str:
+    from edgevit.request.targets import RUNTIME_ALIASES
+
+    return RUNTIME_ALIASES.get(name, name)

@@ -1,0 +1,22 @@
+"""`edgevit doctor`."""
+
+from edgevit.cli.console import Terminal, print_json, print_table
+from edgevit.cli.options import Json, Quiet
+
+EXAMPLES = """\b
+Example:
+  edgevit doctor"""
+
+
+def doctor(as_json: Json = False, quiet: Quiet = False) -> None:
+    """What this machine has and what it lacks, with the line that installs it."""
+    from edgevit.cli.examine import examine
+    from edgevit.cli.views.doctor import COLUMNS, doctor_facts, finding_rows
+
+    findings = examine()
+    if as_json:
+        print_json(doctor_facts(findings))
+    else:
+        print_table(COLUMNS, finding_rows(findings))
+    with Terminal(quiet) as terminal:
+        terminal.next("edgevit list")
