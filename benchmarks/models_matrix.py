@@ -29,6 +29,7 @@ from benchmarks.page import markdown_table
 from benchmarks.rounds import ROOT, changed, commit, source_state
 from edgevit.bundle.classic import FACT
 from edgevit.bundle.inspect import inspect_file
+from edgevit.bundle.opened import Bundle
 from edgevit.deployment.export import deploy
 from edgevit.errors import EdgevitError
 from edgevit.networks.card import ModelCard
@@ -64,15 +65,15 @@ def wanted(names: Sequence[str]) -> list[ModelCard]:
     )
 
 
-def one(name: str, place: Path) -> dict[str, Any]:
+def one(name: str, place: Path, formats: Sequence[str] = tuple(FORMATS)) -> dict[str, Any]:
     """Deploy one name to all formats; where that fails a format at a time, so that one that cannot
     be written leaves the others their cells.
     """
     try:
-        return _cells(name, place, tuple(FORMATS))
+        return _cells(name, place, tuple(formats))
     except FAILURES:
         cells = {}
-        for format_ in FORMATS:
+        for format_ in formats:
             try:
                 cells |= _cells(name, place, (format_,))
             except FAILURES as error:
@@ -99,7 +100,13 @@ def _cells(name: str, place: Path, formats: tuple[str, ...]) -> dict[str, Any]:
         source=Source(random=demo_weights(name) is None),
         force=True,
     )
-    bundle = deploy(spec, watch)
+    cells = cells_of(deploy(spec, watch), took)
+    shutil.rmtree(place)
+    return cells
+
+
+def cells_of(bundle: Bundle, took: Mapping[str, float]) -> dict[str, Any]:
+    """What is known of each file; `took` is the seconds of its export, by suffix."""
     cells = {}
     for file in bundle.manifest.files:
         found = file.verification
@@ -115,7 +122,6 @@ def _cells(name: str, place: Path, formats: tuple[str, ...]) -> dict[str, Any]:
             "facts": {**dict(report.facts or {}), **dict(file.facts)},
             "export_seconds": round(took[FORMATS[file.format].suffix], 1),
         }
-    shutil.rmtree(place)
     return cells
 
 
@@ -149,10 +155,12 @@ def made(
             pool.shutdown(cancel_futures=True)
 
 
-def _in_a_process(name: str, jobs: int, work: Path) -> dict[str, Any]:
+def _in_a_process(
+    name: str, jobs: int, work: Path, formats: Sequence[str] = tuple(FORMATS)
+) -> dict[str, Any]:
     """`one` in a process of its own: exporters keep gigabytes, and a crash is one row's."""
     place = work / name
-    command = [sys.executable, "-m", "benchmarks.models_matrix", "--one", name]
+    command = [sys.executable, "-m", "benchmarks.models_matrix", "--one", name, *formats]
     paths = [str(ROOT), *(str(ROOT / source) for source in ("export", "runtimes"))]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
     if jobs > 1:
@@ -169,7 +177,7 @@ def _in_a_process(name: str, jobs: int, work: Path) -> dict[str, Any]:
     if done.returncode:
         last = (done.stderr.strip().splitlines() or [""])[-1]
         said = f"the process ended with {done.returncode}{f': {last}' if last else ''}"
-        return {format_: {"failed": said} for format_ in FORMATS}
+        return {format_: {"failed": said} for format_ in formats}
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
 
@@ -252,10 +260,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--work", type=Path, default=ROOT / "runs" / "models_matrix", help="for bundles on the way"
     )
-    parser.add_argument("--one", metavar="NAME", help=argparse.SUPPRESS)
+    parser.add_argument("--one", nargs="+", metavar="NAME FORMAT", help=argparse.SUPPRESS)
     asked = parser.parse_args(arguments)
     if asked.one:
-        print(json.dumps(one(asked.one, asked.work)))
+        name, *formats = asked.one
+        print(json.dumps(one(name, asked.work, formats)))
         return
     rows = json.loads(asked.records.read_text("utf-8")) if asked.records.is_file() else {}
     cards = wanted(asked.names)
