@@ -155,7 +155,7 @@ def _narrow(prepared: Prepared, edited: Edited) -> Iterator[Student]:
     """Linear layers in 4 bits, on the grid of one format after the other."""
     import torch
 
-    from edgevit.networks.passes.explicit_norms import fold_norm_affines
+    from edgevit.networks.passes.fold_norm_affines import fold_norm_affines
 
     with quiet():
         from edgevit_export.quantization.narrow import GRIDS, narrow
