@@ -3,8 +3,9 @@
 from copy import deepcopy
 
 import torch
-from edgevit.networks.passes.fold_norm_affines import fold_norm_affines
 from torch import nn
+
+from edgevit.networks.passes.fold_norm_affines import fold_norm_affines
 
 
 def values(*shape):
