@@ -9,13 +9,16 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.made-from-the-lock
 PYTHONS := $(or $(PYTHON),python3.11 python3 python)
 PYTEST_ARGS ?=
+# One a core and 2.3 GB each; 0 runs all tests in one process.
+WORKERS ?= 2
 
-.PHONY: help venv tflite demo readme-picture test test-all check lock clean
+.PHONY: help venv tflite demo readme-picture test test-all test-mutants check lock clean
 
 help:
 	@echo "make demo      export topformer-t for Android, verify it, segment a picture; into demo/"
-	@echo "make test      the tests                                  (PYTEST_ARGS='-k bundle' narrows)"
+	@echo "make test      the tests       (PYTEST_ARGS='-k bundle' narrows, WORKERS=0 is one process)"
 	@echo "make test-all  the tests, full ones too (the same), and every model through every format"
+	@echo "make test-mutants  change the checks one thing at a time: a test must notice  (hours)"
 	@echo "make check     ruff, ruff format, mypy --strict, import-linter"
 	@echo "make venv      .venv from requirements.lock, as every target does  (PYTHON=... picks one)"
 	@echo "make tflite    the classic tflite-runtime in an environment of its own, for the tests that try it"
@@ -62,13 +65,18 @@ readme-picture: demo
 	cp demo/segmented/scene.overlay.png docs/images/segmented.png
 	$(BIN)/python scripts/demo_picture.py docs/images/scene.jpg
 
+test: export TIMEFORMAT = make test took %0lR, and %0U + %0S seconds of the processors
 test: $(STAMP)
-	@$(BIN)/python -m pytest -m "not full" $(PYTEST_ARGS)
+	@time $(BIN)/python -m pytest -m "not full" -n $(WORKERS) $(PYTEST_ARGS)
 
 # The second takes hours, and goes on where it was stopped; it writes docs/models.md.
 test-all: $(STAMP)
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) $(PYTEST_ARGS)
 	@PYTHONPATH=. $(BIN)/python benchmarks/models_matrix.py
+
+# Goes on where it was stopped. MODULES='parity manifest' narrows.
+test-mutants: $(STAMP)
+	@$(BIN)/python scripts/mutants.py $(MODULES)
 
 check: $(STAMP)
 	@failed=; \

@@ -4,9 +4,9 @@
     python benchmarks/models_matrix.py vit-tiny-16 vitpose-s --jobs 2
 
 Each name is deployed at its own size with seeded random weights (micro networks and topformer-t
-with ours), in a process of its own. Finished rows lie in docs/models.json with the commit they were
-made at, and are made again where the code or the tools are others since: the same command goes on
-where it was stopped.
+with ours), in a process of its own. Finished rows lie in benchmarks/results/models.json with
+the commit they were made at, and are made again where the code or the tools are others since: the
+same command goes on where it was stopped.
 """
 
 import argparse
@@ -29,11 +29,12 @@ from benchmarks.page import markdown_table
 from benchmarks.rounds import ROOT, changed, commit, source_state
 from edgevit.bundle.classic import FACT
 from edgevit.bundle.inspect import inspect_file
+from edgevit.bundle.opened import Bundle
 from edgevit.deployment.export import deploy
 from edgevit.errors import EdgevitError
 from edgevit.networks.card import ModelCard
 from edgevit.networks.zoo import MODELS, model_card
-from edgevit.request.spec import DeploySpec
+from edgevit.request.spec import DeploySpec, Source
 from edgevit.steps import Step
 from edgevit.weights import demo_weights
 from edgevit_export.errors import ExportError
@@ -43,18 +44,15 @@ from edgevit_runtimes.device import machine_facts
 MOST_PARAMS = 120_000_000
 # What decides a file and its comparison: networks, passes, exporters and what compares.
 SOURCES = (
-    *(path.relative_to(ROOT).as_posix() for path in sorted(ROOT.glob("edgevit/models/*.py"))),
-    "edgevit/create.py",
-    "edgevit/deployment.py",
-    "edgevit/exporting.py",
-    "edgevit/loading.py",
-    "edgevit/parity.py",
-    "edgevit/reparam",
+    "edgevit/networks",
+    "edgevit/deployment",
+    "edgevit/difference.py",
+    "edgevit/bundle/parity.py",
     "edgevit/weights",
     "export",
 )
 FAILURES = (EdgevitError, ExportError)
-RECORDS = ROOT / "docs" / "models.json"
+RECORDS = ROOT / "benchmarks" / "results" / "models.json"
 PAGE = ROOT / "docs" / "models.md"
 TEXT = Path(__file__).with_name("models_matrix_page.md")
 
@@ -67,15 +65,15 @@ def wanted(names: Sequence[str]) -> list[ModelCard]:
     )
 
 
-def one(name: str, place: Path) -> dict[str, Any]:
+def one(name: str, place: Path, formats: Sequence[str] = tuple(FORMATS)) -> dict[str, Any]:
     """Deploy one name to all formats; where that fails a format at a time, so that one that cannot
     be written leaves the others their cells.
     """
     try:
-        return _cells(name, place, tuple(FORMATS))
+        return _cells(name, place, tuple(formats))
     except FAILURES:
         cells = {}
-        for format_ in FORMATS:
+        for format_ in formats:
             try:
                 cells |= _cells(name, place, (format_,))
             except FAILURES as error:
@@ -99,10 +97,16 @@ def _cells(name: str, place: Path, formats: tuple[str, ...]) -> dict[str, Any]:
         name,
         place,
         runtimes=formats,
-        random_weights=demo_weights(name) is None,
+        source=Source(random=demo_weights(name) is None),
         force=True,
     )
-    bundle = deploy(spec, watch)
+    cells = cells_of(deploy(spec, watch), took)
+    shutil.rmtree(place)
+    return cells
+
+
+def cells_of(bundle: Bundle, took: Mapping[str, float]) -> dict[str, Any]:
+    """What is known of each file; `took` is the seconds of its export, by suffix."""
     cells = {}
     for file in bundle.manifest.files:
         found = file.verification
@@ -118,7 +122,6 @@ def _cells(name: str, place: Path, formats: tuple[str, ...]) -> dict[str, Any]:
             "facts": {**dict(report.facts or {}), **dict(file.facts)},
             "export_seconds": round(took[FORMATS[file.format].suffix], 1),
         }
-    shutil.rmtree(place)
     return cells
 
 
@@ -152,10 +155,12 @@ def made(
             pool.shutdown(cancel_futures=True)
 
 
-def _in_a_process(name: str, jobs: int, work: Path) -> dict[str, Any]:
+def _in_a_process(
+    name: str, jobs: int, work: Path, formats: Sequence[str] = tuple(FORMATS)
+) -> dict[str, Any]:
     """`one` in a process of its own: exporters keep gigabytes, and a crash is one row's."""
     place = work / name
-    command = [sys.executable, "-m", "benchmarks.models_matrix", "--one", name]
+    command = [sys.executable, "-m", "benchmarks.models_matrix", "--one", name, *formats]
     paths = [str(ROOT), *(str(ROOT / source) for source in ("export", "runtimes"))]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
     if jobs > 1:
@@ -172,7 +177,7 @@ def _in_a_process(name: str, jobs: int, work: Path) -> dict[str, Any]:
     if done.returncode:
         last = (done.stderr.strip().splitlines() or [""])[-1]
         said = f"the process ended with {done.returncode}{f': {last}' if last else ''}"
-        return {format_: {"failed": said} for format_ in FORMATS}
+        return {format_: {"failed": said} for format_ in formats}
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
 
@@ -255,10 +260,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--work", type=Path, default=ROOT / "runs" / "models_matrix", help="for bundles on the way"
     )
-    parser.add_argument("--one", metavar="NAME", help=argparse.SUPPRESS)
+    parser.add_argument("--one", nargs="+", metavar="NAME FORMAT", help=argparse.SUPPRESS)
     asked = parser.parse_args(arguments)
     if asked.one:
-        print(json.dumps(one(asked.one, asked.work)))
+        name, *formats = asked.one
+        print(json.dumps(one(name, asked.work, formats)))
         return
     rows = json.loads(asked.records.read_text("utf-8")) if asked.records.is_file() else {}
     cards = wanted(asked.names)

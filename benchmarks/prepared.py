@@ -35,15 +35,19 @@ Who = Literal["straight", "edgevit"]
 Array = NDArray[np.float32]
 Specs = tuple[TensorSpec, ...]
 
-# What is known of a network before it is built (cards/) decides no file.
+# What is known of a network before it is built (cards.py) decides no file.
 _NETWORKS = (
-    *(path.relative_to(ROOT).as_posix() for path in sorted(ROOT.glob("edgevit/models/*.py"))),
-    "edgevit/create.py",
+    *(
+        path.relative_to(ROOT).as_posix()
+        for path in sorted(ROOT.glob("edgevit/networks/*/network.py"))
+    ),
+    "edgevit/networks/parts",
+    "edgevit/networks/create.py",
     "benchmarks/networks.py",
 )
 SOURCES: dict[Who, tuple[str, ...]] = {
     "straight": (*_NETWORKS, "benchmarks/straight.py"),
-    "edgevit": (*_NETWORKS, "edgevit/reparam", "export"),
+    "edgevit": (*_NETWORKS, "edgevit/networks", "export"),
 }
 # What exporters say, and what that means.
 REASONS = (

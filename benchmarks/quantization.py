@@ -7,7 +7,7 @@ Networks are those with weights of ours. Each is deployed in fp32 and in every o
 process a network; its files are scored on held-out drawn scenes beside fp32 torch. They stay in
 --work until all networks are there; then each is timed beside the fp32 file of the same runtime, in
 turns, in one process (--untimed: not yet; a later call with --missing does it). Finished rows lie
-in docs/quantization.json with the commit they were made at.
+in benchmarks/results/quantization.json with the commit they were made at.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from edgevit.deployment.export import deploy
 from edgevit.errors import EdgevitError
 from edgevit.evaluation.gates import GATES, judge
 from edgevit.networks.zoo import MODELS
-from edgevit.request.spec import DeploySpec
+from edgevit.request.spec import DeploySpec, Evaluate
 from edgevit.weights import demo_weights
 from edgevit_export.errors import ExportError
 from edgevit_export.formats import FORMATS, why_absent
@@ -39,7 +39,7 @@ from edgevit_runtimes.timing import ratio_interval
 NAMES = tuple(name for name in MODELS if demo_weights(name) is not None)
 WORDS = tuple(name for name in PRECISIONS if name != "fp32")
 FAILURES = (EdgevitError, ExportError, RuntimesError)
-RECORDS = ROOT / "docs" / "quantization.json"
+RECORDS = ROOT / "benchmarks" / "results" / "quantization.json"
 PAGE = ROOT / "docs" / "quantization.md"
 ROUNDS, WARMUP = 60, 5
 COLUMNS = (
@@ -83,10 +83,12 @@ def _spec(name: str, word: str, formats: tuple[str, ...], place: Path, samples: 
         place,
         runtimes=formats,
         precision=word,
-        eval_data=None if word == "fp32" else "scenes",  # fp16 too, which has no gate
-        eval_samples=samples,
-        accept_accuracy=True,  # the table says which miss their gate
-        compare_speed=False,  # timed here, longer
+        evaluate=Evaluate(
+            data=None if word == "fp32" else "scenes",  # fp16 too, which has no gate
+            samples=samples,
+            accept_accuracy=True,  # the table says which miss their gate
+            compare_speed=False,  # timed here, longer
+        ),
         force=True,
     )
 

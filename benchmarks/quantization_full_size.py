@@ -6,7 +6,8 @@
 No weights can be downloaded here, so that these are the seeded ones of tests/parity: the table
 shows what breaks, not an accuracy. Each network is calibrated on drawn scenes and exported as a
 user would do it; every file is run on inputs with the spectrum of photos, beyond the calibration.
-Finished rows lie in docs/quantization_full_size.json with the commit they were made at.
+Finished rows lie in benchmarks/results/quantization_full_size.json with the commit they were made
+at.
 """
 
 import argparse
@@ -31,7 +32,7 @@ from edgevit.errors import EdgevitError
 from edgevit.evaluation.subject import network_run
 from edgevit.networks.create import load_network
 from edgevit.request.precisions import LEAST_SQNR
-from edgevit.request.spec import DeploySpec
+from edgevit.request.spec import DeploySpec, Evaluate, Quantize, Source
 from edgevit_export.errors import ExportError
 from edgevit_runtimes.engines import open_session
 from edgevit_runtimes.errors import RuntimesError
@@ -54,7 +55,7 @@ FAILURES = (EdgevitError, ExportError, RuntimesError)
 # well, as 64000 to 64015 did for MViTv2. A row says its own.
 SEEDS = range(91000, 91016)
 CALIBRATED_ON = 32
-RECORDS = ROOT / "docs" / "quantization_full_size.json"
+RECORDS = ROOT / "benchmarks" / "results" / "quantization_full_size.json"
 PAGE = ROOT / "docs" / "quantization.md"
 COLUMNS = ("network", "asked", "runtime", "became", "SQNR, worst", "mean", "asked for")
 
@@ -71,10 +72,10 @@ def one(name: str, word: str) -> dict[str, Any]:
             Path(scratch) / "out",
             runtimes=RUNTIMES,
             precision=word,
-            weights=weights,
+            source=Source(checkpoint=weights),
             input_size=size,
-            calibration_samples=CALIBRATED_ON,
-            compare_speed=False,
+            quantize=Quantize(samples=CALIBRATED_ON),
+            evaluate=Evaluate(compare_speed=False),
         )
         try:
             bundle = deploy(spec)

@@ -54,7 +54,7 @@ from edgevit.difference import agreement, difference
 from edgevit.networks.create import create_model
 from edgevit.networks.parts.layers import Network
 from edgevit.networks.topformer.network import Attention
-from edgevit.request.spec import DeploySpec
+from edgevit.request.spec import DeploySpec, Source
 from edgevit.tasks.pixels.mask import exact_mask
 from edgevit.weights import demo_weights
 from edgevit_export.artifact import content_sha256, content_size
@@ -136,7 +136,7 @@ def prepare(weights: str, name: str, size: tuple[int, int], work: Path) -> Files
                     MODEL,
                     place,
                     runtimes=(name,),
-                    weights=given,
+                    source=Source(checkpoint=given),
                     input_size=size,
                     output="mask" if output == "mask" else "logits",
                 )

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from edgevit.networks.zoo import model_card as model_card
     from edgevit.prediction.predictor import predict as predict
     from edgevit.request.spec import DeploySpec as DeploySpec
+    from edgevit.request.spec import Evaluate as Evaluate
+    from edgevit.request.spec import Quantize as Quantize
+    from edgevit.request.spec import Source as Source
+    from edgevit.request.spec import Verify as Verify
 
 
 def __getattr__(name: str) -> object:
@@ -35,10 +39,10 @@ def __getattr__(name: str) -> object:
             from edgevit.deployment.reparameterize import reparameterize
 
             return reparameterize
-        case "DeploySpec":
-            from edgevit.request.spec import DeploySpec
+        case "DeploySpec" | "Source" | "Quantize" | "Verify" | "Evaluate":
+            from edgevit.request import spec
 
-            return DeploySpec
+            return getattr(spec, name)
         case "deploy":
             from edgevit.deployment.export import deploy
 

@@ -5,13 +5,19 @@ them.
 import os
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+# Before torch is loaded. The networks under test are small: a second thread costs more than it
+# gives, and one that spins while it waits takes the core from the other worker.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import functools
+import hashlib
 import json
 import shutil
 import sys
 import sysconfig
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,31 +26,49 @@ from edgevit.bundle.opened import Bundle, open_bundle
 from edgevit.deployment.export import deploy
 from edgevit.request.spec import DeploySpec
 from edgevit_runtimes import setup
+from tests.support.once import Shared, root_of_run, writable
+
+pytest_plugins = ("tests.support.plugin",)
 
 TINY = (64, 64)
 
 
 @pytest.fixture(scope="session")
-def host_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    """topformer-t with the demo weights in all four formats at 64x64. Read only: copy before
-    changing it.
-    """
-    folder = tmp_path_factory.mktemp("exports") / "topformer-t"
-    return deploy(DeploySpec("topformer-t", folder, target="host", input_size=TINY))
+def shared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Shared:
+    """What all workers of this run make once and read."""
+    worker = hasattr(request.config, "workerinput")
+    return Shared(root_of_run(tmp_path_factory.getbasetemp(), worker=worker))
 
 
 @pytest.fixture(scope="session")
-def micro_bundle(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Bundle]:
-    """A micro network in all four formats at its own size, made once a run when first asked for.
-    Read only.
+def exported(shared: Shared) -> Callable[..., Bundle]:
+    """The bundle of a model and DeploySpec's other words, made once a run. Read only: copy before
+    changing it.
     """
-    folder = tmp_path_factory.mktemp("micro")
 
     @functools.cache
-    def made(name: str) -> Bundle:
-        return deploy(DeploySpec(name, folder / name, target="host"))
+    def made(model: str, **words: object) -> Bundle:
+        spec = DeploySpec(model, Path(model), **words)  # type: ignore[arg-type]
+        name = f"{model}-{hashlib.sha256(repr(spec).encode()).hexdigest()[:12]}"
+
+        def make(folder: Path) -> Path:
+            return deploy(replace(spec, output_dir=folder / model)).path
+
+        return open_bundle(shared(name, make))
 
     return made
+
+
+@pytest.fixture(scope="session")
+def host_bundle(exported: Callable[..., Bundle]) -> Bundle:
+    """topformer-t with the demo weights in all four formats at 64x64. Read only."""
+    return exported("topformer-t", target="host", input_size=TINY)
+
+
+@pytest.fixture(scope="session")
+def micro_bundle(exported: Callable[..., Bundle]) -> Callable[[str], Bundle]:
+    """A micro network in all four formats at its own size. Read only."""
+    return functools.partial(exported, target="host")
 
 
 @pytest.fixture
@@ -54,7 +78,7 @@ def bundle_copy(host_bundle: Bundle, tmp_path: Path) -> Callable[[], Bundle]:
     def copy() -> Bundle:
         place = tmp_path / "bundle"
         shutil.copytree(host_bundle.path, place)
-        return open_bundle(place)
+        return open_bundle(writable(place))
 
     return copy
 

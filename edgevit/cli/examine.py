@@ -1,6 +1,5 @@
 """What this machine and environment can do, and the exact line that brings each missing part."""
 
-import operator
 import os
 import re
 import shutil
@@ -11,6 +10,11 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution, distributions, requires
 from pathlib import Path
 from typing import Literal
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion, Version
 
 from edgevit_runtimes import setup
 from edgevit_runtimes.errors import RuntimesError
@@ -38,17 +42,6 @@ TOOLS = (
     ("qemu-aarch64", "counting ARM instructions without a phone", "qemu-user"),
 )
 
-Release = tuple[int, ...]
-
-COMPARE: Mapping[str, Callable[[Release, Release], bool]] = {
-    "==": operator.eq,
-    "!=": operator.ne,
-    ">=": operator.ge,
-    "<=": operator.le,
-    ">": operator.gt,
-    "<": operator.lt,
-}
-
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -72,8 +65,8 @@ class Need:
 def examine() -> tuple[Finding, ...]:
     """Look at all that `edgevit doctor` reports; reads package metadata, never the network."""
     # The first of two copies on sys.path is the one that an import finds.
-    packages = reversed([(entry.name, entry.version) for entry in distributions() if entry.name])
-    installed = {_canonical(name): version for name, version in packages}
+    found = reversed([(entry.name, entry.version) for entry in distributions() if entry.name])
+    installed: dict[str, str] = {canonicalize_name(name): version for name, version in found}
     try:
         needs = parse_needs(requires("edgevit") or ())
     except PackageNotFoundError:
@@ -219,58 +212,50 @@ def check_telemetry(installed: Mapping[str, str], environment: Mapping[str, str]
 
 
 def parse_needs(lines: Iterable[str]) -> tuple[Need, ...]:
-    """Package metadata's Requires-Dist lines, such as `onnx==1.23.2; extra == 'onnx'`."""
+    """Package metadata's Requires-Dist lines, such as `onnx==1.23.2; extra == 'onnx'`: those that
+    apply to this machine, with no extra or with one of EXTRAS.
+    """
     needs = []
     for line in lines:
-        requirement, _, marker = line.partition(";")
-        parts = re.match(r"\s*([\w.-]+)\s*(?:\[[^\]]*\])?\s*\(?([^)]*)\)?", requirement)
-        if parts is None:
+        try:
+            requirement = Requirement(line)
+        except InvalidRequirement:
             continue
-        extra = re.search(r"extra\s*==\s*['\"]([\w.-]+)['\"]", marker)
-        needs.append(
-            Need(
-                _canonical(parts[1]),
-                parts[2].strip(),
-                extra[1] if extra else "",
-            )
-        )
+        marker = requirement.marker
+        for extra in ("", *EXTRAS):
+            if marker is None or marker.evaluate({"extra": extra}):
+                name = canonicalize_name(requirement.name)
+                needs.append(Need(name, str(requirement.specifier), extra))
+                break
     return tuple(needs)
 
 
 def _check_needs(
     name: str, extra: str, needs: tuple[Need, ...], installed: Mapping[str, str], fix: str
 ) -> Finding:
-    wanted = [need for need in needs if need.extra == extra]
-    missing = [need.package for need in wanted if need.package not in installed]
+    asked = [need for need in needs if need.extra == extra]
+    missing = [need.package for need in asked if need.package not in installed]
     if missing:
         return Finding(name, "missing", f"not installed: {', '.join(missing)}", fix)
     different = [
         f"{need.package} {installed[need.package]} (tested with {need.bounds.removeprefix('==')})"
-        for need in wanted
+        for need in asked
         if not _within(installed[need.package], need.bounds)
     ]
     if different:
         return Finding(name, "warning", f"other versions than tested: {', '.join(different)}", fix)
-    present = ", ".join(f"{need.package} {installed[need.package]}" for need in wanted)
+    present = ", ".join(f"{need.package} {installed[need.package]}" for need in asked)
     return Finding(name, "ok", present)
 
 
 def _within(version: str, bounds: str) -> bool:
-    """Whether a version keeps bounds such as `>=2,<2.4`; a build label (+cpu) does not count."""
-    for bound in bounds.split(","):
-        parts = re.match(r"\s*(==|!=|>=|<=|>|<)\s*([\d.]+)", bound)
-        if parts and not COMPARE[parts[1]](_release(version), _release(parts[2])):
-            return False
-    return True
-
-
-def _release(version: str) -> Release:
-    """The numbers of a version without trailing zeros, so that 9.0 equals 9."""
-    digits = re.match(r"\d+(?:\.\d+)*", version)
-    numbers = [int(part) for part in digits[0].split(".")] if digits else []
-    while numbers and numbers[-1] == 0:
-        numbers.pop()
-    return tuple(numbers)
+    """Whether a version keeps bounds such as `>=2,<2.4`; a build label (+cpu) does not count, and a
+    version that Python's packages may not have keeps none.
+    """
+    try:
+        return SpecifierSet(bounds).contains(Version(version), prereleases=True)
+    except InvalidVersion:
+        return False
 
 
 def _installed_size(packages: Iterable[str]) -> int:
@@ -283,7 +268,3 @@ def _installed_size(packages: Iterable[str]) -> int:
             continue
         total += sum(file.size or 0 for file in files)
     return total
-
-
-def _canonical(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()

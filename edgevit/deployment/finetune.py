@@ -12,16 +12,18 @@ from typing import TYPE_CHECKING, cast
 
 from edgevit.bundle.opened import MANIFEST, Bundle, open_bundle
 from edgevit.bundle.ports import from_file, to_file
-from edgevit.deployment.export import deploy, preprocessing_for
+from edgevit.deployment.export import Exported, seal
+from edgevit.deployment.files import scheme_for
 from edgevit.deployment.load import load
-from edgevit.deployment.rounds import Findings, Job, edited, scheme_for
+from edgevit.deployment.prepare import Edited, Prepared, edit, prepare
 from edgevit.errors import UsageError
 from edgevit.evaluation.subject import Subject
 from edgevit.networks.zoo import MODELS
 from edgevit.quantize.study import STYLE
 from edgevit.quantize.training import Forward, Outputs, Training, distill, outputs_of
+from edgevit.request.check import check_export, preprocessing_for
 from edgevit.request.spec import DeploySpec
-from edgevit.steps import Report, Step
+from edgevit.steps import Report, Step, silent
 from edgevit_export.quiet import quiet
 from edgevit_runtimes.engines import open_session
 
@@ -53,8 +55,8 @@ def fine_tune(
     spec: DeploySpec,
     teacher: str | None = None,
     training: Training | None = None,
-    report: Report = lambda _: None,
-) -> Bundle:
+    report: Report = silent,
+) -> Exported:
     """Train a network for `spec.precision` on its calibration samples, and deploy it.
 
     teacher: a bundle's directory or a model's name; None is the network itself in fp32. Raises
@@ -67,12 +69,12 @@ def fine_tune(
     if spec.output != "logits":
         raise UsageError("A network is fine-tuned by its logits.", next="--output logits")
 
-    def tune(job: Job) -> tuple[Job, str]:
-        with _teacher(job, teacher) as (name, wanted):
-            tuned, told = _tuned(job, wanted, how)
-        return tuned, f"{told}, by {name}"
-
-    return deploy(spec, report, tune)
+    check_export(spec)
+    prepared = prepare(spec, report, calibrated=True)
+    with _teacher(prepared, teacher) as (name, wanted):
+        tuned, edited, done = _tuned(prepared, edit(prepared, report), wanted, how, report)
+    weights = replace(tuned.weights, note=f"{tuned.weights.note}; {done}, by {name}")
+    return seal(replace(tuned, weights=weights), edited, report)
 
 
 def rate_of(spec: DeploySpec) -> float:
@@ -86,17 +88,19 @@ def rate_of(spec: DeploySpec) -> float:
     return RATES[precision]
 
 
-def _tuned(job: Job, teacher: Forward, training: Training) -> tuple[Job, str]:
-    """The job with trained weights, and what was done."""
-    report, samples, precision = job.report, job.calibration, job.spec.resolved_precision
+def _tuned(
+    prepared: Prepared, edited: Edited, teacher: Forward, training: Training, report: Report
+) -> tuple[Prepared, Edited, str]:
+    """What files are made of, with trained weights in it, and what was done."""
+    samples, precision = prepared.calibration, prepared.spec.resolved_precision
     assert samples is not None
 
     def progress(step: int, loss: float) -> None:
         report(Step("start", f"fine-tune: step {step} of {training.steps}, loss {loss:.3g}"))
 
     report(Step("start", "prepare the fine-tuning"))
-    with _STUDENTS[precision](job) as student:
-        found = distill(
+    with _STUDENTS[precision](prepared, edited) as student:
+        trained = distill(
             student.run,
             student.parameters,
             teacher,
@@ -106,33 +110,34 @@ def _tuned(job: Job, teacher: Forward, training: Training) -> tuple[Job, str]:
             student.before_step,
         )
         network = student.result()
-    if not found.step:
+    if not trained.step:
         report(Step("note", "No step of the fine-tuning was better: the weights stay as they were"))
-        return job, f"not changed by {training.steps} steps of fine-tuning for {precision}"
-    told = (
-        f"fine-tuned for {precision}, {found.step} of {training.steps} steps on {len(samples)} of"
+        done = f"not changed by {training.steps} steps of fine-tuning for {precision}"
+        return prepared, edited, done
+    done = (
+        f"fine-tuned for {precision}, {trained.step} of {training.steps} steps on {len(samples)} of"
         f" {samples.name}"
     )
-    report(Step("done", f"{told}: loss {found.before:.3g} to {found.after:.3g}"))
+    report(Step("done", f"{done}: loss {trained.before:.3g} to {trained.after:.3g}"))
     if precision == "w4":
-        return replace(job, common=network), told
-    edits = (*job.findings.edits, QAT)
-    return replace(job, findings=Findings(edited=network, edits=edits)), told
+        return replace(prepared, common=network), edited, done
+    return prepared, Edited(network, (*edited.edits, QAT)), done
 
 
 @contextmanager
-def _static(job: Job) -> Iterator[Student]:
+def _static(prepared: Prepared, edited: Edited) -> Iterator[Student]:
     """Layers as w8a8 files have them, their ranges as calibrated before the training."""
     import torch
 
     with quiet():  # torchao tells of every CUDA library it does not find
         from edgevit_export.quantization.simulate import simulate
 
-    network, samples = deepcopy(edited(job)), job.calibration
+    network, samples = deepcopy(edited.network), prepared.calibration
     assert samples is not None
     example = torch.zeros(network.input_shape)
     read = ((sample,) for sample in samples)
-    sim = simulate(network, (example,), scheme_for(job, "w8a8"), STYLE, read)
+    scheme = scheme_for(prepared.spec, "w8a8")
+    sim = simulate(network, (example,), scheme, STYLE, read)
     parameters = dict(sim.graph.named_parameters())
 
     def result() -> "Network":
@@ -146,19 +151,20 @@ def _static(job: Job) -> Iterator[Student]:
 
 
 @contextmanager
-def _narrow(job: Job) -> Iterator[Student]:
+def _narrow(prepared: Prepared, edited: Edited) -> Iterator[Student]:
     """Linear layers in 4 bits, on the grid of one format after the other."""
     import torch
 
-    from edgevit.networks.passes.explicit_norms import fold_norm_affines
+    from edgevit.networks.passes.fold_norm_affines import fold_norm_affines
 
     with quiet():
         from edgevit_export.quantization.narrow import GRIDS, narrow
 
     # ExecuTorch and LiteRT files have the gains of norms in the weights behind them, which changes
     # the largest weight of a group: rounding is learned as it will be there.
-    folded = fold_norm_affines(deepcopy(job.common)).eval()
-    made = narrow(folded, (torch.zeros(job.common.input_shape),), job.spec.keep_float)
+    folded = fold_norm_affines(deepcopy(prepared.common)).eval()
+    example = (torch.zeros(prepared.common.input_shape),)
+    made = narrow(folded, example, prepared.spec.quantize.keep_float)
     yield Student(
         made.run,
         dict(made.network.named_parameters()),
@@ -171,20 +177,23 @@ _STUDENTS = {"w8a8": _static, "w4": _narrow}
 
 
 @contextmanager
-def _teacher(job: Job, teacher: str | None) -> Iterator[tuple[str, Forward]]:
+def _teacher(prepared: Prepared, teacher: str | None) -> Iterator[tuple[str, Forward]]:
     """Its name and its outputs, once they are known to fit."""
-    if teacher is None or teacher == job.spec.model:
-        yield "itself in fp32", outputs_of(job.network)
+    if teacher is None or teacher == prepared.spec.model:
+        yield "itself in fp32", outputs_of(prepared.network)
     elif _is_bundle(teacher):
-        with _bundle_teacher(job, open_bundle(Path(teacher))) as found:
+        with _bundle_teacher(prepared, open_bundle(Path(teacher))) as found:
             yield found
     else:
-        other = replace(job.spec, model=teacher, weights=None, options=(), random_weights=False)
-        network, _, labels = load(other, lambda _: None)
-        subject = Subject(other.card.task, labels, preprocessing_for(other, network.preparation))
-        _check_subject(teacher, job.subject, subject)
+        source = replace(prepared.spec.source, checkpoint=None, options=(), random=False)
+        other = replace(prepared.spec, model=teacher, source=source)
+        trained = load(other, silent)
+        network = trained.network
+        preprocessing = preprocessing_for(other, network.preparation)
+        subject = Subject(other.card.task, trained.labels, preprocessing)
+        _check_subject(teacher, prepared.subject, subject)
         run = outputs_of(network)
-        _check_outputs(teacher, job, run)
+        _check_outputs(teacher, prepared, run)
         yield teacher, run
 
 
@@ -193,11 +202,11 @@ def _is_bundle(teacher: str) -> bool:
 
 
 @contextmanager
-def _bundle_teacher(job: Job, bundle: Bundle) -> Iterator[tuple[str, Forward]]:
+def _bundle_teacher(prepared: Prepared, bundle: Bundle) -> Iterator[tuple[str, Forward]]:
     import torch
 
     name = bundle.manifest.model
-    _check_subject(name, job.subject, Subject.of(bundle.manifest))
+    _check_subject(name, prepared.subject, Subject.of(bundle.manifest))
     files = [
         file
         for file in bundle.manifest.files
@@ -216,7 +225,7 @@ def _bundle_teacher(job: Job, bundle: Bundle) -> Iterator[tuple[str, Forward]]:
             pairs = zip(found, file.outputs, strict=True)
             return tuple(torch.from_numpy(from_file(array, spec)) for array, spec in pairs)
 
-        _check_outputs(name, job, run)
+        _check_outputs(name, prepared, run)
         yield f"{name} in {file.path} (sha256 {file.sha256[:12]})", run
 
 
@@ -230,11 +239,11 @@ def _check_subject(name: str, own: Subject, other: Subject) -> None:
             raise UsageError(f"The teacher {name} has {what}.", next=OTHER_TEACHER)
 
 
-def _check_outputs(name: str, job: Job, teacher: Forward) -> None:
+def _check_outputs(name: str, prepared: Prepared, teacher: Forward) -> None:
     """Both see the golden picture: what they return must have the same shapes."""
     import torch
 
-    case = job.cases[0]
+    case = prepared.cases[0]
     with torch.no_grad():
         found = [tuple(value.shape) for value in teacher(torch.from_numpy(case.inputs[0]))]
     wanted = [value.shape for value in case.outputs]

@@ -20,14 +20,14 @@ def labels_of(spec: DeploySpec, count: int, meta: object) -> tuple[str, ...]:
     them, else numbers. Raises `UsageError` on a file that cannot be read or does not fit.
     """
     if spec.card.num_classes is None:
-        if spec.labels is not None:
+        if spec.source.labels is not None:
             raise UsageError(
                 f"{spec.model} has no classes to name.", next=f"edgevit info {spec.model}"
             )
         return ()
     apart = spec.card.task in NAMES_APART
-    if spec.labels is not None:
-        return _from_file(spec.labels, count, apart)
+    if spec.source.labels is not None:
+        return _from_file(spec.source.labels, count, apart)
     names = meta.get("CLASSES") if isinstance(meta, Mapping) else None
     if isinstance(names, list | tuple) and len(names) == count:
         found = tuple(" ".join(str(name).split()) for name in names)  # ADE20K's has "bed "
@@ -37,7 +37,7 @@ def labels_of(spec: DeploySpec, count: int, meta: object) -> tuple[str, ...]:
             )
         return found
     if spec.card.task == "pose":
-        dataset = dict(spec.options).get("dataset")
+        dataset = dict(spec.source.options).get("dataset")
         known = dataset_names(None if dataset is None else str(dataset), count)
         return known or tuple(f"keypoint {index}" for index in range(count))
     known = shipped_names(spec.card.task, count)

@@ -6,21 +6,19 @@ import json
 from pathlib import Path
 from typing import cast
 
-from edgevit.bundle.manifest import PassEntry
-from edgevit.deployment.export import calibrate, check_request, gate_data, preprocessing_for
-from edgevit.deployment.load import load
-from edgevit.deployment.rounds import Job, edited, rewrite, scheme_for
+from edgevit.deployment.files import scheme_for
+from edgevit.deployment.prepare import edit, prepare
 from edgevit.errors import UsageError
-from edgevit.evaluation.subject import Subject
 from edgevit.quantize.sensitivity import Sensitivity, sensitivity
+from edgevit.request.check import check_request
 from edgevit.request.spec import DeploySpec
-from edgevit.steps import Report, Step
+from edgevit.steps import Report, Step, silent
 
 MOST_BYTES = 1 << 20  # of a measurement file
 
 
 def network_sensitivity(
-    spec: DeploySpec, costs: Path | None = None, report: Report = lambda _: None
+    spec: DeploySpec, costs: Path | None = None, report: Report = silent
 ) -> Sensitivity:
     """Load and rewrite a network as `deploy` does, and measure what its blocks lose.
 
@@ -30,21 +28,15 @@ def network_sensitivity(
     """
     saved = None if costs is None else read_costs(costs)
     check_request(spec)
-    network, _, labels = load(spec, report)
-    subject = Subject(spec.card.task, labels, preprocessing_for(spec, network.preparation))
-    samples = calibrate(spec, subject, report)
-    assert samples is not None
-    data = gate_data(spec, subject, samples, report)
-    passes: list[PassEntry] = []
-    common = rewrite(network, "common", None, spec, passes, report)
-    job = Job(spec, network, network, common, (), subject, samples, data, report)
+    prepared = prepare(spec, report)
+    assert prepared.calibration is not None
     found = sensitivity(
-        network,
-        edited(job),
-        subject,
-        samples,
-        data,
-        scheme_for(job, "w8a8"),
+        prepared.network,
+        edit(prepared, report).network,
+        prepared.subject,
+        prepared.calibration,
+        prepared.gate,
+        scheme_for(spec, "w8a8"),
         saved,
         lambda what, done, total: report(Step("start", f"{what}, {done} of {total}")),
     )

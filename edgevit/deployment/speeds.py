@@ -6,16 +6,16 @@ Nothing of it goes into the manifest, which holds nothing that a second export w
 
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
 
-from edgevit.bundle.manifest import PassEntry
 from edgevit.bundle.ports import to_file
-from edgevit.deployment.rounds import Job, Made, export, rewrite, with_output
+from edgevit.deployment.files import Made, lower_file
+from edgevit.deployment.prepare import Prepared, rewrite
 from edgevit.difference import Array
-from edgevit.steps import Step
+from edgevit.steps import Report, Step, silent
 from edgevit_export.artifact import Artifact
 from edgevit_export.errors import ExportError
 from edgevit_export.scheme import Scheme
@@ -57,29 +57,30 @@ class Speed:
         return said if self.pays else f"{said}: {self.precision} does not pay here but in size"
 
 
-def tell_speeds(job: Job, made: Sequence[Made]) -> None:
-    """Time each file that is not fp32 and runs here beside an fp32 one that is thrown away.
-
-    The step that tells it carries the `Speed`.
-    """
-    for one in made:
-        artifact = one.artifact
+def measure_speeds(prepared: Prepared, made: Sequence[Made], report: Report) -> tuple[Speed, ...]:
+    """Time each file that is not fp32 and runs here beside an fp32 one that is thrown away."""
+    speeds = []
+    for file in made:
+        artifact = file.artifact
         if artifact.precision == "fp32":
             continue
-        if one.found.status != "executed":
-            why = f"speed beside fp32 is not known: {one.found.reason}"
-            job.report(Step("note", f"{artifact.path.name} ({artifact.precision}): {why}"))
+        name = f"{artifact.path.name} ({artifact.precision})"
+        if file.verification.status != "executed":
+            why = f"speed beside fp32 is not known: {file.verification.reason}"
+            report(Step("note", f"{name}: {why}"))
             continue
         with TemporaryDirectory(prefix="edgevit-fp32-") as folder:
-            job.report(Step("start", f"time {artifact.path.name} beside fp32"))
+            report(Step("start", f"time {artifact.path.name} beside fp32"))
             try:
-                twin = _twin(job, artifact.format, Path(folder))
-                found = compare(artifact, twin, job.cases[0].inputs[0])
+                twin = _twin(prepared, artifact.format, Path(folder))
+                speed = compare(artifact, twin, prepared.cases[0].inputs[0])
             except (ExportError, RuntimesError) as error:  # the file itself is made and verified
                 text = f"{artifact.path.name}: no fp32 file to time it beside ({error.message})"
-                job.report(Step("note", text))
+                report(Step("note", text))
                 continue
-        job.report(Step("done" if found.pays else "note", found.sentence(), found))
+        report(Step("done" if speed.pays else "note", speed.sentence()))
+        speeds.append(speed)
+    return tuple(speeds)
 
 
 def compare(file: Artifact, twin: Artifact, picture: Array) -> Speed:
@@ -105,9 +106,8 @@ def _once(runs: Mapping[str, Run]) -> None:
         run()
 
 
-def _twin(job: Job, name: str, folder: Path) -> Artifact:
-    job = replace(job, report=lambda _: None)
-    passes: list[PassEntry] = []
-    shaped = rewrite(job.common, "format", name, job.spec, passes, job.report)
-    scheme = Scheme("fp32", job.spec.opset)
-    return export(with_output(shaped, job.spec.output), name, scheme, folder, job)
+def _twin(prepared: Prepared, name: str, folder: Path) -> Artifact:
+    """An fp32 file of the same network and format."""
+    spec = prepared.spec
+    shaped, _ = rewrite(prepared.common, "format", name, spec, silent)
+    return lower_file(prepared, shaped, name, Scheme("fp32", spec.opset), folder, silent)

@@ -16,9 +16,9 @@ from edgevit.difference import difference
 from edgevit.errors import CheckFailed, UsageError
 from edgevit.networks.parts.layers import Network
 from edgevit.networks.passes.explicit_attend import explicit_attend
-from edgevit.networks.passes.explicit_norms import explicit_norms, fold_norm_affines
 from edgevit.networks.passes.fix_pools import fix_pools
 from edgevit.networks.passes.fold_deconv_norms import fold_deconv_norms
+from edgevit.networks.passes.fold_norm_affines import fold_norm_affines
 from edgevit.networks.passes.fold_norms import fold_batch_norms
 from edgevit.networks.passes.shift_conv3d import shift_conv3d
 from edgevit.networks.passes.split_projections import fold_attention_scales, split_projections
@@ -75,13 +75,15 @@ GENERAL: tuple[Pass, ...] = (
         alone(split_projections),
         "format",
         ("executorch", "litert"),
-        "XNNPACK takes no split; in LiteRT three projections are 1 % faster than one and slices",
+        "one joint projection's int8 output would have one scale for q, k and v; in LiteRT three"
+        " projections are 1 % faster than one and slices",
     ),
     Pass(
         alone(explicit_attend),
         "format",
-        ALL_FORMATS,
-        "fused attention has no operation in any of the formats, and decomposes worse than this",
+        ("onnx", "litert", "coreml"),
+        "fused attention has no operation in these formats; XNNPACK's spelling is of the program,"
+        " which LiteRT's converter does not take",
     ),
     Pass(
         alone(fold_norm_affines),
@@ -89,24 +91,18 @@ GENERAL: tuple[Pass, ...] = (
         ("executorch",),
         "after the projections are apart; the other runtimes' norms scale and shift for nothing",
     ),
-    Pass(
-        alone(explicit_norms),
-        "format",
-        ("executorch",),
-        "last: each LayerNorm would cut XNNPACK's graph; ONNX and Core ML have it as one operation",
-    ),
 )
 
 
 def join(general: tuple[Pass, ...], systems: Iterable[System]) -> tuple[Pass, ...]:
-    """Each system's own passes in front of the general ones that they name, in their order."""
+    """Each system's own passes in front of the general ones that they name, in their order; at the
+    end those that name none.
+    """
     own = [line for system in systems for line in system.load().passes]
     joined = [
         placed for line in general for placed in (*(p for p in own if p.before == line.name), line)
     ]
-    known = {line.name for line in general}
-    assert all(p.before in known for p in own), "a pass names a place that is not there"
-    return tuple(joined)
+    return *joined, *(p for p in own if p.before is None)
 
 
 PASSES = join(GENERAL, SYSTEMS.values())

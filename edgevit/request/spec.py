@@ -1,4 +1,4 @@
-"""DeploySpec: everything that decides what a bundle holds, as one frozen value."""
+"""DeploySpec: everything that decides what a bundle holds, as one frozen value of small parts."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,52 +7,81 @@ from typing import Literal
 from edgevit.errors import UsageError
 from edgevit.networks.card import ModelCard
 from edgevit.networks.zoo import model_card
+from edgevit.request.precisions import candidates
 from edgevit.request.targets import Target, narrowed, target_named
 from edgevit_export.scheme import PRECISIONS, Observer
 
-WORDS = (*PRECISIONS, "int8")  # int8 is the best int8 recipe that keeps its gate
+WORDS = (*PRECISIONS, "int8")  # int8 is the best int8 precision that keeps its gate
 OUTPUTS = ("logits", "mask")
 FITS = ("stretch", "pad")
 
 
 @dataclass(frozen=True, slots=True)
-class DeploySpec:
-    """One model, one size, one precision, one kind of output: one bundle.
+class Source:
+    """The weights, and what they cannot tell of themselves."""
 
-    `weights` None takes the demo weights. `atol` replaces the relative measure by an absolute
-    bound; `min_cosine` replaces the cosine bound of reduced precisions.
+    checkpoint: Path | None = None  # None: the demo weights
+    random: bool = False  # of the spec's seed: for measuring speed where there is no checkpoint
+    num_classes: int | None = None
+    options: tuple[tuple[str, object], ...] = ()  # of the system
+    labels: Path | None = None  # class names, one a line
+
+
+@dataclass(frozen=True, slots=True)
+class Quantize:
+    """How a precision with integers is found."""
+
+    data: str = "scenes"  # to calibrate on, or a folder
+    samples: int = 64
+    observer: Observer | None = None  # None: the system's own
+    edit_weights: bool = True  # as the system has it
+    keep_float: tuple[str, ...] = ()  # patterns of module paths, beside the system's
+
+
+@dataclass(frozen=True, slots=True)
+class Verify:
+    """How files are compared with the fp32 network.
+
+    `atol` replaces the relative measure by an absolute bound; `min_cosine` replaces the cosine
+    bound of reduced precisions.
     """
+
+    enabled: bool = True
+    atol: float | None = None
+    min_cosine: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluate:
+    """What accuracy and speed of a quantized file are measured on."""
+
+    data: str | None = None  # a folder or scenes; None: what there is
+    samples: int | None = 200
+    zero_label: str | None = None  # of folders of masks
+    accept_accuracy: bool = False  # seal a file that misses its gate
+    compare_speed: bool = True  # with an fp32 file
+
+
+@dataclass(frozen=True, slots=True)
+class DeploySpec:
+    """One model, one size, one precision, one kind of output: one bundle."""
 
     model: str
     output_dir: Path
     target: str = "host"
-    runtimes: tuple[str, ...] = ()
+    runtimes: tuple[str, ...] = ()  # formats to narrow the target's to
     precision: str | None = None  # None: the target's own
-    weights: Path | None = None
-    random_weights: bool = False  # of `seed`: for measuring speed where there is no checkpoint
+    source: Source = Source()
     input_size: tuple[int, ...] | None = None
-    num_classes: int | None = None
-    options: tuple[tuple[str, object], ...] = ()
-    labels: Path | None = None
     output: Literal["logits", "mask"] = "logits"
-    preprocessing: str | None = None  # a recipe's name; None: the weights' own
-    fit: Literal["stretch", "pad"] | None = None  # None: the recipe's own
+    preprocessing: str | None = None  # a preparation's name; None: the weights' own
+    fit: Literal["stretch", "pad"] | None = None  # None: the preparation's own
     reparameterize: bool = True
-    verify: bool = True
-    atol: float | None = None
-    min_cosine: float | None = None
     seed: int = 0
     opset: int = 18
-    calibration_data: str = "scenes"  # or a folder
-    calibration_samples: int = 64
-    observer: Observer | None = None  # None: the architecture's own
-    edit_weights: bool = True  # before static int8, as the architecture's recipe has it
-    keep_float: tuple[str, ...] = ()  # patterns of module paths, beside the recipe's
-    eval_data: str | None = None  # a folder or scenes; None: what there is, by the deploy line
-    eval_samples: int | None = 200
-    zero_label: str | None = None
-    accept_accuracy: bool = False
-    compare_speed: bool = True  # of files that are not fp32, with one that is
+    quantize: Quantize = Quantize()
+    verify: Verify = Verify()
+    evaluate: Evaluate = Evaluate()
     force: bool = False
 
     @property
@@ -80,6 +109,12 @@ class DeploySpec:
                 next="--precision fp32",
             )
         return precision
+
+    @property
+    def tried(self) -> frozenset[str]:
+        """Every precision that a file of one of the formats may come to have."""
+        word = self.resolved_precision
+        return frozenset(name for fmt in self.formats for name in candidates(word, fmt))
 
 
 def bundle_name(model: str, size: tuple[int, ...], precision: str) -> str:

@@ -1,4 +1,4 @@
-"""What a backend leaves behind: one frozen description of one exported file."""
+"""One exported file: what its backend says of it, and what `lower` stamps on it."""
 
 import hashlib
 from collections.abc import Mapping
@@ -20,6 +20,15 @@ class TensorSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class Contents:
+    """What a backend says of the file it has just written."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    facts: Mapping[str, str | int] = field(default_factory=dict)  # e.g. opset, delegate subgraphs
+
+
+@dataclass(frozen=True, slots=True)
 class Artifact:
     """One exported file (or package directory), as it lies on the disk."""
 
@@ -31,7 +40,7 @@ class Artifact:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     tools: Mapping[str, str]  # package -> version that took part in writing it
-    facts: Mapping[str, str | int] = field(default_factory=dict)  # e.g. opset, delegate subgraphs
+    facts: Mapping[str, str | int] = field(default_factory=dict)  # as of `Contents`, and counts
 
 
 def content_size(path: Path) -> int:

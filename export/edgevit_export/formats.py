@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from types import MappingProxyType, ModuleType
 
 from edgevit_export.errors import MissingPackage, Unsupported
@@ -18,9 +17,7 @@ class Format:
     extra: str  # the extra of edgevit that brings `packages`
     packages: tuple[str, ...]
     precisions: tuple[str, ...]
-    max_rank: int
     max_bytes: int
-    layout: str  # of picture inputs in the file
     aliases: tuple[str, ...] = ()
 
 
@@ -32,11 +29,17 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
             name="onnx",
             suffix=".onnx",
             extra="onnx",
-            packages=("torch", "torchao", "onnx", "onnxruntime", "onnxscript", "onnxsim"),
+            packages=(
+                "torch",
+                "torchao",
+                "onnx",
+                "onnx-ir",
+                "onnxruntime",
+                "onnxscript",
+                "onnxsim",
+            ),
             precisions=("fp32", "fp16", "w8a8", "mixed", "w8dyn", "w8", "w4"),
-            max_rank=8,
             max_bytes=2 * GIB,  # protobuf's limit for one file
-            layout="NCHW",
         ),
         "executorch": Format(
             name="executorch",
@@ -44,19 +47,22 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
             extra="executorch",
             packages=("torch", "executorch", "torchao"),
             precisions=("fp32", "w8a8", "mixed", "w8dyn", "w4"),
-            max_rank=8,
             max_bytes=2 * GIB,  # flatbuffers' limit
-            layout="NCHW",
         ),
         "litert": Format(
             name="litert",
             suffix=".tflite",
             extra="litert",
-            packages=("torch", "litert-torch", "ai-edge-litert", "ai-edge-quantizer"),
+            packages=(
+                "torch",
+                "litert-torch",
+                "ai-edge-litert",
+                "ai-edge-quantizer",
+                "torchao",
+                "flatbuffers",
+            ),
             precisions=("fp32", "fp16", "w8a8", "mixed", "w8dyn", "w8", "w4"),
-            max_rank=6,
             max_bytes=2 * GIB,  # flatbuffers' limit
-            layout="NHWC",
             aliases=("tflite",),
         ),
         "coreml": Format(
@@ -65,9 +71,7 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
             extra="coreml",
             packages=("torch", "torchao", "coremltools"),
             precisions=("fp16", "fp32", "w8a8", "mixed", "w8", "w4", "p6", "p4"),
-            max_rank=5,
             max_bytes=2 * GIB,  # the program is a protobuf; weights lie beside it
-            layout="NCHW",
         ),
     }
 )
@@ -114,15 +118,6 @@ def format_named(name: str) -> Format:
     raise Unsupported(f"There is no format {name!r}; there are {', '.join(FORMATS)}.")
 
 
-def format_of(path: Path) -> Format:
-    """The format that a file's suffix names; raises `Unsupported`."""
-    for entry in FORMATS.values():
-        if path.suffix == entry.suffix:
-            return entry
-    suffixes = ", ".join(entry.suffix for entry in FORMATS.values())
-    raise Unsupported(f"{path.name} has none of the suffixes of exported files ({suffixes}).")
-
-
 def tool_versions(entry: Format) -> dict[str, str]:
     """Installed version of each package of a format; raises `MissingPackage`."""
     versions = {}
@@ -138,7 +133,7 @@ def tool_versions(entry: Format) -> dict[str, str]:
 
 
 def backend(entry: Format) -> ModuleType:
-    """The module that writes this format: `write(model, example, scheme, path) -> Artifact`."""
+    """The module that writes it: `write(model, example, names, scheme, path) -> Contents`."""
     match entry.name:
         case "onnx":
             from edgevit_export.backends import onnx

@@ -2,11 +2,10 @@
 
 import shutil
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgevit_export.artifact import Artifact
+from edgevit_export.artifact import Artifact, Contents, content_sha256, content_size
 from edgevit_export.errors import ExportError, LoweringFailed, TooLarge, Unsupported
 from edgevit_export.formats import Format, backend, format_named, most_bits, tool_versions
 from edgevit_export.names import Names
@@ -30,7 +29,7 @@ def lower(
     """Write an eval-mode network to `path` at the fixed shapes of `example` (float32).
 
     `samples` are calibration inputs, for schemes that need them; they are read once, one at a time.
-    Raises `Unsupported` (format, precision, rank), `MissingPackage`, `TooLarge` before any work is
+    Raises `Unsupported` (format, precision), `MissingPackage`, `TooLarge` before any work is
     done, `BadCalibration`, and `LoweringFailed` where the exporter gives up; then nothing stays at
     `path`.
     """
@@ -41,7 +40,7 @@ def lower(
             f" they have {', '.join(entry.precisions)}.",
             next=f"--precision {entry.precisions[0]}",
         )
-    tool_versions(entry)
+    tools = tool_versions(entry)
     check_size(model, entry, scheme)
     try:
         counts: Mapping[str, int] = {}
@@ -51,7 +50,7 @@ def lower(
         if scheme.calibrated:
             model = quantize(model, example, scheme, STYLES[entry.name], samples)
             counts = layer_counts(model)
-        artifact: Artifact = backend(entry).write(model, example, names, scheme, path)
+        contents: Contents = backend(entry).write(model, example, names, scheme, path)
     except BaseException as error:
         _remove(path)
         # The disk's failures and Ctrl-C are not the exporter's; its own come as any kind of error.
@@ -61,7 +60,17 @@ def lower(
             raise
         reason = next(iter(str(error).strip().splitlines()), repr(error))
         raise LoweringFailed(f"The {entry.name} exporter failed: {reason}") from error
-    return replace(artifact, facts={**artifact.facts, **counts}) if counts else artifact
+    return Artifact(
+        format=entry.name,
+        path=path,
+        precision=scheme.precision,
+        size=content_size(path),
+        sha256=content_sha256(path),
+        inputs=contents.inputs,
+        outputs=contents.outputs,
+        tools=tools,
+        facts={**contents.facts, **counts},
+    )
 
 
 def check_size(model: "nn.Module", entry: Format, scheme: Scheme) -> None:

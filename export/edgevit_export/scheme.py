@@ -56,4 +56,3 @@ class Scheme:
 
 
 FP32 = Scheme("fp32")
-FP16 = Scheme("fp16")

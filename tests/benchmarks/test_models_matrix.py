@@ -1,12 +1,14 @@
 import json
 import re
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from benchmarks import models_matrix as script
+from edgevit.bundle.opened import Bundle
 from edgevit.bundle.parity import FP32_DIFFERENCE
 from edgevit.networks.zoo import MODELS, model_card
 from edgevit_export.formats import FORMATS
@@ -136,11 +138,22 @@ def test_a_process_that_dies_is_a_row_with_its_reason(
     assert "failed: the process ended with -9" in (tmp_path / "models.md").read_text("utf-8")
 
 
-def test_one_network_through_one_process(kept: list[str], tmp_path: Path) -> None:
-    """The real thing, with the smallest network there is."""
-    script.main(["vit-micro", *kept])
-    row = json.loads((tmp_path / "models.json").read_text("utf-8"))["vit-micro"]
-    assert set(row["cells"]) == set(FORMATS)
-    assert row["cells"]["executorch"]["delegated_subgraphs"] == 1
-    assert row["cells"]["onnx"]["difference"] <= FP32_DIFFERENCE
+def test_one_network_through_one_process(tmp_path: Path) -> None:
+    """The real thing, with the smallest network there is and the format that takes least."""
+    cells = script._in_a_process("vit-micro", 2, tmp_path / "work", ("onnx",))
+    assert set(cells) == {"onnx"}
+    assert cells["onnx"]["status"] == "executed"
+    assert cells["onnx"]["difference"] <= FP32_DIFFERENCE
+    assert cells["onnx"]["export_seconds"] > 0
     assert not list((tmp_path / "work").iterdir())
+
+
+def test_a_row_is_what_its_bundle_says(micro_bundle: Callable[[str], Bundle]) -> None:
+    bundle = micro_bundle("vit-micro")
+    cells = script.cells_of(bundle, {entry.suffix: 1.25 for entry in FORMATS.values()})
+    assert set(cells) == set(FORMATS)
+    assert cells["executorch"]["delegated_subgraphs"] == 1
+    for format_, cell in cells.items():
+        assert set(cell) == set(CELL)
+        assert cell["size"] == bundle.entry(format_).size
+        assert cell["export_seconds"] == 1.2

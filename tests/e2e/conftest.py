@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import torch  # noqa: F401 - its log handlers keep the stderr they find: not that of one test
 
-import edgevit.deployment.export
+import edgevit.deployment.load
+import edgevit.deployment.prepare
 from edgevit.cli import main
 
 
@@ -76,9 +77,8 @@ def cli(capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
 @pytest.fixture
 def no_load(monkeypatch: pytest.MonkeyPatch) -> None:
     """Loading a network fails the test: what is asked for must be refused before."""
-    monkeypatch.setattr(
-        edgevit.deployment.export, "load", lambda *_: pytest.fail("a network was loaded")
-    )
+    for module in (edgevit.deployment.load, edgevit.deployment.prepare):
+        monkeypatch.setattr(module, "load", lambda *_: pytest.fail("a network was loaded"))
 
 
 @pytest.fixture

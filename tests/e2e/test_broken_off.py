@@ -18,10 +18,12 @@ import pytest
 from PIL import Image
 
 import edgevit.deployment.export
-import edgevit.deployment.rounds
+import edgevit.deployment.files
+import edgevit.deployment.prepare
 from edgevit.bundle.manifest import FileEntry
 from edgevit.bundle.opened import Bundle, open_bundle
 from edgevit.bundle.parity import Case
+from edgevit.deployment.load import Trained
 from edgevit.errors import CheckFailed
 from edgevit.steps import Step
 from edgevit_export.artifact import Artifact
@@ -29,7 +31,8 @@ from edgevit_export.artifact import Artifact
 Cli = Callable[..., Any]
 Tree = Callable[[Path], dict[str, str]]
 
-DEPLOY = edgevit.deployment.export
+EXPORT, FILES = edgevit.deployment.export, edgevit.deployment.files
+PREPARE = edgevit.deployment.prepare
 EDGEVIT = (sys.executable, "-c", "from edgevit.cli import main; main()")
 # Behind a shell that has Ctrl-C ignored a program starts with it ignored.
 INTERRUPTIBLE = (
@@ -68,7 +71,7 @@ def quick(host_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     def load(spec: Any, report: Any) -> Any:
         report(Step("start", "load"))
         report(Step("done", "loaded"))
-        return network, host_bundle.manifest.weights, host_bundle.manifest.labels
+        return Trained(network, host_bundle.manifest.weights, host_bundle.manifest.labels)
 
     def lower(network: object, example: object, name: str, scheme: object, path: Path, *_: object):
         file = host_bundle.entry(name)
@@ -76,10 +79,10 @@ def quick(host_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
         copy(host_bundle.path / file.path, path)
         return artifact_of(file, path)
 
-    monkeypatch.setattr(DEPLOY, "load", load)
-    monkeypatch.setattr(DEPLOY, "golden_cases", lambda *_: ([Case("g", *case)], photo))
+    monkeypatch.setattr(PREPARE, "load", load)
+    monkeypatch.setattr(PREPARE, "golden_cases", lambda *_: ((Case("g", *case),), photo))
     monkeypatch.setattr(
-        edgevit.deployment.rounds,
+        FILES,
         "check_parity",
         lambda made, *_: host_bundle.entry(made.format).verification,
     )
@@ -195,17 +198,17 @@ def test_a_failure_inside_a_step_leaves_everything_as_it_was(
 
         monkeypatch.setattr(Path, "rename", once)
     elif inside == "write_members":
-        whole = DEPLOY.write_members
+        whole = EXPORT.write_members
 
         def half(*arguments: Any) -> None:
             whole(*arguments)
             fail()
 
-        monkeypatch.setattr(DEPLOY, "write_members", half)
+        monkeypatch.setattr(EXPORT, "write_members", half)
     elif inside == "check_parity":
-        monkeypatch.setattr(edgevit.deployment.rounds, inside, fail)
+        monkeypatch.setattr(FILES, inside, fail)
     else:
-        monkeypatch.setattr(DEPLOY, inside, fail)
+        monkeypatch.setattr({"golden_cases": PREPARE}.get(inside, EXPORT), inside, fail)
     before = tree(place)
     told = export(cli, where)
     if failure == "interrupt":
@@ -227,7 +230,7 @@ def test_a_file_that_computes_something_else_is_not_sealed(
     def differ(made: Artifact, *_: object) -> None:
         raise CheckFailed(f"{made.path.name} does not compute what the network computes.")
 
-    monkeypatch.setattr(edgevit.deployment.rounds, "check_parity", differ)
+    monkeypatch.setattr(FILES, "check_parity", differ)
     before = tree(place)
     export(cli, where).refused(1, "does not compute what the network computes")
     assert tree(place) == before
@@ -242,13 +245,13 @@ def test_force_replaces_a_bundle_by_a_whole_one(cli: Cli, place: Path, quick: No
 def test_a_bundle_that_appeared_meanwhile_is_kept(
     cli: Cli, tree: Tree, place: Path, quick: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = DEPLOY.write_members
+    whole = EXPORT.write_members
 
     def meanwhile(*arguments: Any) -> Any:
         shutil.copytree(place / "earlier", place / "new")
         return whole(*arguments)
 
-    monkeypatch.setattr(DEPLOY, "write_members", meanwhile)
+    monkeypatch.setattr(EXPORT, "write_members", meanwhile)
     export(cli, ("-o", "new")).refused(2, "new holds a bundle already")
     assert tree(place / "new") == tree(place / "earlier")
     assert sorted(path.name for path in place.iterdir()) == ["earlier", "new"]

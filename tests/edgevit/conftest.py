@@ -9,6 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.support.once import Shared
+
 PARITY = Path(__file__).resolve().parents[1] / "parity"
 
 
@@ -70,12 +72,15 @@ def filled() -> Callable[..., nn.Module]:
 
 
 @pytest.fixture(scope="session")
-def five_classes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def five_classes(shared: Shared) -> Path:
     """A segmentation checkpoint of topformer-t with seeded weights and five named classes."""
     from edgevit.networks.create import create_model
 
-    path = tmp_path_factory.mktemp("checkpoints") / "TopFormer-T.pth"
-    state = seeded_state(create_model("topformer-t", num_classes=5))
-    names = ("sky", "bed ", "road", "tree", "person")
-    torch.save({"state_dict": state, "meta": {"CLASSES": names, "epoch": 3}}, path)
-    return path
+    def make(folder: Path) -> Path:
+        path = folder / "TopFormer-T.pth"
+        state = seeded_state(create_model("topformer-t", num_classes=5))
+        names = ("sky", "bed ", "road", "tree", "person")
+        torch.save({"state_dict": state, "meta": {"CLASSES": names, "epoch": 3}}, path)
+        return path
+
+    return shared("five-classes", make)

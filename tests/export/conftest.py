@@ -1,4 +1,4 @@
-"""The tiny network, and its four files, written once a session."""
+"""The tiny network, and its four files, written once a run."""
 
 import importlib.util
 import os
@@ -11,7 +11,7 @@ from types import ModuleType
 import pytest
 
 from edgevit_export.artifact import Artifact
-from edgevit_export.formats import FORMATS
+from tests.support.once import Shared
 
 
 @pytest.fixture(scope="session")
@@ -27,10 +27,15 @@ def tiny() -> ModuleType:
 
 
 @pytest.fixture(scope="session")
-def written(tiny: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Artifact]:
-    """Format -> the tiny network's file."""
-    folder = tmp_path_factory.mktemp("tiny")
-    return {name: tiny.write(folder, name) for name in FORMATS}
+def written(tiny: ModuleType, shared: Shared) -> Mapping[str, Artifact]:
+    """Format -> the tiny network's file, written when first asked for. Read only."""
+
+    class Written(dict[str, Artifact]):
+        def __missing__(self, name: str) -> Artifact:
+            self[name] = shared(f"tiny-{name}", lambda folder: tiny.write(folder, name))
+            return self[name]
+
+    return Written()
 
 
 @pytest.fixture(scope="session")

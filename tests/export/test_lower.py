@@ -1,5 +1,6 @@
 """lower: one clear refusal before any work, and nothing left where an exporter gives up."""
 
+import hashlib
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError
 from types import SimpleNamespace
@@ -10,11 +11,12 @@ from torch import nn
 
 from edgevit_export import formats
 from edgevit_export import lower as lower_module
+from edgevit_export.artifact import Artifact, Contents, TensorSpec
 from edgevit_export.errors import LoweringFailed, MissingPackage, TooLarge, Unsupported
-from edgevit_export.formats import FORMATS
+from edgevit_export.formats import FORMATS, tool_versions
 from edgevit_export.lower import check_size, lower
 from edgevit_export.names import Names
-from edgevit_export.scheme import FP16, FP32, Scheme
+from edgevit_export.scheme import FP32, Scheme
 
 NAMES = Names(("x",), ("y",))
 X = (torch.zeros(1, 3, 8, 8),)
@@ -71,9 +73,9 @@ def test_two_gibibytes_are_refused_before_lowering(format_, no_work, tmp_path):
 
 def test_half_the_bytes_a_number_hold_twice_the_weights():
     check_size(Huge((1 << 29) - 1), FORMATS["onnx"], FP32)
-    check_size(Huge((1 << 30) - 1), FORMATS["coreml"], FP16)
+    check_size(Huge((1 << 30) - 1), FORMATS["coreml"], Scheme("fp16"))
     with pytest.raises(TooLarge, match=r"would hold 2\.0 GiB"):
-        check_size(Huge(1 << 30), FORMATS["coreml"], FP16)
+        check_size(Huge(1 << 30), FORMATS["coreml"], Scheme("fp16"))
 
 
 def test_buffers_count_as_weights():
@@ -177,17 +179,29 @@ def test_what_is_not_the_exporters_fault_passes_and_leaves_nothing(failure, expo
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_backend_gets_what_was_asked(exporter, tmp_path):
+def test_the_backend_gets_what_was_asked_and_its_file_is_stamped(exporter, tmp_path):
     seen = []
+    contents = Contents((TensorSpec("x", (1,), "float32"),), (), {"opset": 20})
 
     def write(*arguments):
         seen.append(arguments)
-        return "artifact"
+        arguments[-1].write_bytes(b"a file")
+        return contents
 
     exporter(write)
     model, scheme = nn.Identity().eval(), replace(FP32, opset=20)
     path = tmp_path / "m.tflite"
-    assert lower(model, X, "tflite", scheme, path, NAMES) == "artifact"
+    assert lower(model, X, "tflite", scheme, path, NAMES) == Artifact(
+        format="litert",
+        path=path,
+        precision="fp32",
+        size=6,
+        sha256=hashlib.sha256(b"a file").hexdigest(),
+        inputs=contents.inputs,
+        outputs=(),
+        tools=tool_versions(FORMATS["litert"]),
+        facts={"opset": 20},
+    )
     assert seen == [(model, X, NAMES, scheme, path)]
 
 

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from edgevit_export.capture import capture
 from edgevit_export.errors import BadCalibration, Unsupported
 from edgevit_export.formats import FORMATS
 from edgevit_export.lower import lower
@@ -23,6 +24,7 @@ with quiet():  # torchao tells of every CUDA library it does not find
         kept_fp32,
         layers_of,
     )
+    from edgevit_export.quantization.paths import layer_paths, layers_run
     from edgevit_export.quantization.styles import STYLES
 
 SHAPE = (1, 8, 12, 12)
@@ -238,6 +240,39 @@ def test_nothing_to_quantize_is_refused(kind, floats):
         quantize(made(kind), X, Scheme("w8a8", floats=floats), STYLES["onnx"], samples())
     with pytest.raises(Unsupported, match="No layer of the network is left"):
         layers_of(made(kind), X, Scheme("w8", floats=floats))
+
+
+class Named(nn.Sequential):
+    """Padding by a name: an operation that no place of integers is known for."""
+
+    def __init__(self):
+        super().__init__(nn.Conv2d(8, 8, 3, padding="same"), nn.Conv2d(8, 4, 1))
+
+
+class Unused(nn.Module):
+    """A layer that is not run."""
+
+    def __init__(self):
+        super().__init__()
+        self.used, self.left = nn.Conv2d(8, 4, 1), nn.Conv2d(8, 4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.used(x)
+
+
+@pytest.mark.parametrize("kind", [*ODD, Named, Unused, NoLayers], ids=lambda kind: kind.__name__)
+def test_a_forward_finds_the_layers_of_the_graph(kind):
+    model = made(kind)
+    graph = capture(model, X).module().graph
+    assert list(layers_run(model, X)) == list(dict.fromkeys(layer_paths(list(graph.nodes))))
+
+
+def test_finding_layers_leaves_no_hooks():
+    model = made(Overflows)
+    model[1] = nn.Linear(3, 3)
+    with pytest.raises(RuntimeError):
+        layers_run(model, X)
+    assert not any(module._forward_pre_hooks for module in model.modules())
 
 
 def test_a_weight_is_known_by_its_numbers_in_any_order():

@@ -1,4 +1,4 @@
-"""One tiny network, written once a session for each runtime, with torch's answer beside it."""
+"""One tiny network, written once a run for each runtime, with torch's answer beside it."""
 
 import warnings
 from collections.abc import Callable
@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from edgevit_runtimes.session import Array
+from tests.support.once import Shared
 
 
 class Tiny(nn.Module):
@@ -33,6 +34,9 @@ class Dozen(nn.Module):
         return tuple(x[:, : i + 1] * (i + 1) + y for i in range(12))
 
 
+Parts = tuple[dict[str, Path], tuple[Array, ...], tuple[Array, ...]]
+
+
 @dataclass(frozen=True, slots=True)
 class Written:
     """A file of each engine, the inputs to give it, and what torch returns for them."""
@@ -43,8 +47,11 @@ class Written:
 
 
 @pytest.fixture(scope="session")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Written:
-    folder = tmp_path_factory.mktemp("tiny")
+def tiny(shared: Shared) -> Written:
+    return Written(*shared("runtimes-tiny", write_tiny))
+
+
+def write_tiny(folder: Path) -> Parts:
     torch.manual_seed(0)
     network, x = Tiny().eval(), torch.randn(1, 3, 8, 6)
     with torch.no_grad():
@@ -61,21 +68,22 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Written:
         )  # the exporters' own; what runs the files is under test here
         write_executorch(network, x, files["executorch"])
         write_litert(network, (x,), files["litert"])
-    return Written(files, (x.numpy(),), expected)
+    return files, (x.numpy(),), expected
 
 
 @pytest.fixture(scope="session")
-def dozen(tmp_path_factory: pytest.TempPathFactory) -> Written:
-    path = tmp_path_factory.mktemp("dozen") / "dozen.tflite"
+def dozen(shared: Shared) -> Written:
+    return Written(*shared("runtimes-dozen", write_dozen))
+
+
+def write_dozen(folder: Path) -> Parts:
+    path = folder / "dozen.tflite"
     network, inputs = Dozen().eval(), (torch.randn(1, 12), torch.randn(1, 1))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # as above
         write_litert(network, inputs, path)
-    return Written(
-        {"litert": path},
-        tuple(x.numpy() for x in inputs),
-        tuple(y.numpy() for y in network(*inputs)),
-    )
+    expected = tuple(y.numpy() for y in network(*inputs))
+    return {"litert": path}, tuple(x.numpy() for x in inputs), expected
 
 
 def write_onnx(network: Tiny, path: Path) -> None:

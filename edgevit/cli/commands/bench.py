@@ -53,6 +53,9 @@ def bench(
 
     Each file is loaded cold in a process of its own, then run in this one; the files take turns.
     The input is the bundle's golden picture.
+
+    The runtimes' threads wait as they do in any other program: unlike the other commands, bench
+    does not set OMP_WAIT_POLICY=PASSIVE. Measure on a machine that does nothing else.
     """
     from edgevit.bundle.sealing import check_output_file
     from edgevit.cli.views.bench import COLUMNS, bench_rows

@@ -19,7 +19,7 @@ from edgevit.cli.options import (
     sizes,
     words,
 )
-from edgevit.cli.views.exported import Exported, print_exported
+from edgevit.cli.views.exported import next_step, print_exported
 from edgevit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -186,7 +186,15 @@ def export(
 
     Nothing is left behind where a step fails, and no bundle is replaced without --force.
     """
-    from edgevit.request.spec import FITS, OUTPUTS, DeploySpec
+    from edgevit.request.spec import (
+        FITS,
+        OUTPUTS,
+        DeploySpec,
+        Evaluate,
+        Quantize,
+        Source,
+        Verify,
+    )
 
     if output not in OUTPUTS:
         raise UsageError(f"--output takes {' or '.join(OUTPUTS)}, not {output!r}.")
@@ -198,40 +206,35 @@ def export(
         output_dir=output_dir,
         target=target,
         runtimes=words(runtime, "--runtime"),
-        weights=weights,
-        random_weights=random_weights,
-        num_classes=num_classes,
-        options=options(option),
-        labels=labels,
+        source=Source(weights, random_weights, num_classes, options(option), labels),
         output="mask" if output == "mask" else "logits",
         preprocessing=preprocessing,
         fit=cast('Literal["stretch", "pad"] | None', fit),
         reparameterize=not no_reparameterize,
-        verify=not no_verify,
-        atol=atol,
-        min_cosine=min_cosine,
         seed=seed,
         opset=opset,
-        calibration_data=calibration_data,
-        calibration_samples=calibration_samples,
-        observer=cast("Observer | None", observer),  # checked with the rest of the spec
-        edit_weights=not no_edit_weights,
-        keep_float=tuple(keep_float or ()),
-        eval_data=eval_data,
-        eval_samples=eval_samples,
-        zero_label=zero_label,
-        accept_accuracy=accept_accuracy,
-        compare_speed=not no_compare_speed,
+        quantize=Quantize(
+            calibration_data,
+            calibration_samples,
+            cast("Observer | None", observer),  # checked with the rest of the spec
+            not no_edit_weights,
+            tuple(keep_float or ()),
+        ),
+        verify=Verify(not no_verify, atol, min_cosine),
+        evaluate=Evaluate(
+            eval_data, eval_samples, zero_label, accept_accuracy, not no_compare_speed
+        ),
         force=force,
     )
     specs = _spread(base, sizes(input_size), words(precision, "--precision") or (None,))
     with Terminal(quiet) as terminal:
         terminal.working("start")
-        from edgevit.deployment.export import check_spec, deploy
+        from edgevit.deployment.export import export as export_bundle
         from edgevit.deployment.load import load
+        from edgevit.request.check import check_export
 
         for spec in specs:
-            check_spec(spec)
+            check_export(spec)
         if dry_run:
             from edgevit.cli.views.plan import COLUMNS, plan_facts, plan_rows
 
@@ -243,12 +246,9 @@ def export(
                 print_table(COLUMNS, plan_rows(specs), "Nothing was written (--dry-run)")
             terminal.next("the same command without --dry-run")
             return
-        made = []
-        for spec in specs:
-            made.append(Exported(terminal))
-            made[-1].bundle = deploy(spec, made[-1].report)
+        made = [export_bundle(spec, terminal.report) for spec in specs]
         print_exported(made, as_json, explain)
-        terminal.next(made[0].next())
+        terminal.next(next_step(made[0]))
 
 
 def _spread(

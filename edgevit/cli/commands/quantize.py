@@ -9,7 +9,7 @@ import typer
 from edgevit.cli.choice import choose
 from edgevit.cli.console import Terminal, print_json, print_table
 from edgevit.cli.options import Formats, Json, Quiet, Runtimes, sizes, words
-from edgevit.cli.views.exported import Exported, print_exported
+from edgevit.cli.views.exported import next_step, print_exported
 
 if TYPE_CHECKING:
     from edgevit.request.spec import DeploySpec
@@ -121,7 +121,7 @@ def quantize(
     then everything that `edgevit export` does.
     """
     from edgevit.errors import UsageError
-    from edgevit.request.spec import DeploySpec
+    from edgevit.request.spec import DeploySpec, Evaluate, Quantize, Source
 
     if sensitivity == qat:
         said = "--sensitivity and --qat exclude each other" if qat else "Nothing was asked for"
@@ -140,16 +140,17 @@ def quantize(
         target=target,
         runtimes=words(runtime, "--runtime") if qat else ("onnx",),
         precision=precision if qat else "w8a8",
-        weights=weights,
-        random_weights=random_weights,
+        source=Source(weights, random_weights, labels=labels),
         input_size=wanted[0],
-        labels=labels,
-        calibration_data=calibration_data,
-        calibration_samples=samples if calibration_samples is None else calibration_samples,
-        eval_data=eval_data,
-        eval_samples=(200 if qat else 32) if eval_samples is None else eval_samples,
-        accept_accuracy=accept_accuracy,
         seed=seed,
+        quantize=Quantize(
+            calibration_data, samples if calibration_samples is None else calibration_samples
+        ),
+        evaluate=Evaluate(
+            eval_data,
+            (200 if qat else 32) if eval_samples is None else eval_samples,
+            accept_accuracy=accept_accuracy,
+        ),
         force=force,
     )
     if qat:
@@ -175,10 +176,9 @@ def _fine_tune(
         rate = rate_of(spec) if learning_rate is None else learning_rate
         training = Training(rate, steps, seed=spec.seed)
 
-        exported = Exported(terminal)
-        exported.bundle = fine_tune(spec, teacher, training, exported.report)
+        exported = fine_tune(spec, teacher, training, terminal.report)
         print_exported([exported], as_json)
-        terminal.next(exported.next())
+        terminal.next(next_step(exported))
 
 
 def _look(
@@ -187,7 +187,7 @@ def _look(
     from edgevit.bundle.sealing import check_output_file, whole_file
     from edgevit.errors import UsageError
 
-    model, weights = spec.model, spec.weights
+    model, weights = spec.model, spec.source.checkpoint
     if plot is not None:
         check_output_file(plot)
         if plot.suffix.lower() != ".png":

@@ -16,10 +16,18 @@ def plan_facts(specs: Sequence[DeploySpec]) -> list[dict[str, object]]:
             "input_size": list(spec.input_size or spec.card.input_size),
             "precision": spec.resolved_precision,
             "formats": list(spec.formats),
-            "weights": "random" if spec.random_weights else str(spec.weights or "demo weights"),
+            "weights": "random"
+            if spec.source.random
+            else str(spec.source.checkpoint or "demo weights"),
         }
         for spec in specs
     ]
+
+
+def _weights(spec: DeploySpec) -> str:
+    if spec.source.random:
+        return "random"
+    return str(spec.source.checkpoint or "demo weights")
 
 
 def plan_rows(specs: Sequence[DeploySpec]) -> list[list[str]]:

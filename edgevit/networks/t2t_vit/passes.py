@@ -7,7 +7,7 @@ from edgevit.networks.passes.class_tokens import answer_for_first, keep_first
 from edgevit.networks.passes.fold_places import place_constants
 from edgevit.networks.system import ALL_FORMATS, Pass, alone
 from edgevit.networks.t2t_vit.network import GhostAttention, SqueezeExcite, T2TViT
-from edgevit.networks.t2t_vit.performer import fold_feature_scales, means_for_sums
+from edgevit.networks.t2t_vit.performer import fold_feature_scales
 from edgevit.networks.t2t_vit.unfold_to_conv import unfold_to_conv
 
 
@@ -73,12 +73,5 @@ PASSES: tuple[Pass, ...] = (
         ALL_FORMATS,
         "saves most of the last block, which only the class token is read from",
         before="shift-conv3d",
-    ),
-    Pass(
-        alone(means_for_sums),
-        "format",
-        ("executorch",),
-        "XNNPACK has no sum over a dimension",
-        before="fold-norm-affines",
     ),
 )

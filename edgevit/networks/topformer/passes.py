@@ -14,48 +14,29 @@ from edgevit.networks.topformer.network import (
     InjectionSum,
     PyramidPool,
     SimpleHead,
-    TokenGroups,
 )
 
 
-class ExplicitAttention(nn.Module):
-    """TopFormer's attention with the heads in the batch of 3-D products."""
+class StackedAttention(nn.Module):
+    """The attention with one projection, and the heads in the batch of 3-D products."""
 
     def __init__(self, attention: Attention) -> None:
         super().__init__()
-        self.heads = attention.heads
-        self.to_q, self.to_k, self.to_v = attention.to_q.c, attention.to_k.c, attention.to_v.c
-        self.proj = attention.proj
-
-    def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values, [B, heads * d, h, w] each."""
-        return self.to_q(x), self.to_k(x), self.to_v(x)
+        self.heads, self.proj = attention.heads, attention.proj
+        convs = [attention.to_q.c, attention.to_k.c, attention.to_v.c]
+        self.sizes = [conv.out_channels for conv in convs]
+        self.qkv = _stacked(convs)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, h, w] -> the same shape."""
         batch, _, height, width = x.shape
         groups, tokens = batch * self.heads, height * width
-        q, k, v = (part.reshape(groups, -1, tokens) for part in self.project(x))
+        parts = self.qkv(x).split(self.sizes, dim=1)
+        q, k, v = (part.reshape(groups, -1, tokens) for part in parts)
         weights = torch.bmm(q.transpose(1, 2), k).softmax(dim=-1)
         mixed = torch.bmm(v, weights.transpose(1, 2))
         out: Tensor = self.proj(mixed.reshape(batch, -1, height, width))
         return out
-
-
-class StackedAttention(ExplicitAttention):
-    """The same with one projection for all three."""
-
-    def __init__(self, attention: Attention) -> None:
-        super().__init__(attention)
-        convs = [self.to_q, self.to_k, self.to_v]
-        self.sizes = [conv.out_channels for conv in convs]
-        self.qkv = _stacked(convs)
-        del self.to_q, self.to_k, self.to_v
-
-    def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values, [B, heads * d, h, w] each."""
-        q, k, v = self.qkv(x).split(self.sizes, dim=1)
-        return q, k, v
 
 
 def stack_attention(model: nn.Module) -> nn.Module:
@@ -65,23 +46,9 @@ def stack_attention(model: nn.Module) -> nn.Module:
     same product whether heads are a fourth dimension or part of the first. Needs: batch norms
     folded.
     """
-    return _replace_attention(model, StackedAttention)
-
-
-def explicit_attention(model: nn.Module) -> nn.Module:
-    """Fold the heads into the batch; the projections stay apart (no split, which XNNPACK does not
-    take).
-
-    A head's rows of softmax(q^T k) v^T are the same product whether heads are a fourth dimension or
-    part of the first. Needs: batch norms folded.
-    """
-    return _replace_attention(model, ExplicitAttention)
-
-
-def _replace_attention(model: nn.Module, kind: type[ExplicitAttention]) -> nn.Module:
     for name, module in list(model.named_modules()):
         if isinstance(module, Attention):
-            model.set_submodule(name, kind(module))
+            model.set_submodule(name, StackedAttention(module))
     return model
 
 
@@ -180,30 +147,6 @@ def _fold(gate: ConvModule, factor: ConvModule) -> None:
     factor.conv.bias.div_(6)
 
 
-class SlicedGroups(nn.Module):
-    """The tokens' channels back to the four scales, a slice each."""
-
-    def __init__(self, channels: list[int]) -> None:
-        super().__init__()
-        self.bounds = [sum(channels[:index]) for index in range(len(channels) + 1)]
-
-    def forward(self, tokens: Tensor) -> tuple[Tensor, ...]:
-        """[B, sum C_i, h, w] -> four [B, C_i, h, w]."""
-        pairs = zip(self.bounds, self.bounds[1:], strict=False)
-        return tuple(tokens[:, start:end] for start, end in pairs)
-
-
-def slice_token_groups(model: nn.Module) -> nn.Module:
-    """Cut each scale's channels with a slice of its own: split(x)_i = x[:, start_i : end_i].
-
-    XNNPACK takes slices of stride one and no uneven split, so its graph stays in one piece.
-    """
-    for name, module in list(model.named_modules()):
-        if isinstance(module, TokenGroups):
-            model.set_submodule(name, SlicedGroups(module.channels))
-    return model
-
-
 class FixedPyramidPool(nn.Module):
     """PyramidPool for one input size: a pool a map."""
 
@@ -256,20 +199,6 @@ PASSES: tuple[Pass, ...] = (
         "format",
         ("onnx", "litert", "coreml"),
         "after weight edits, which want q, k and v apart; one wide projection is faster than three",
-        before="split-projections",
-    ),
-    Pass(
-        alone(explicit_attention),
-        "format",
-        ("executorch",),
-        "XNNPACK takes 3-D products only and no uneven split, so q, k and v stay apart",
-        before="split-projections",
-    ),
-    Pass(
-        alone(slice_token_groups),
-        "format",
-        ("executorch",),
-        "XNNPACK takes a slice where it leaves an uneven split outside",
         before="split-projections",
     ),
 )

@@ -41,7 +41,6 @@ PASSES: tuple[Pass, ...] = (
         "format",
         ("onnx", "coreml"),
         "these runtimes have a grid_sample of their own, the fastest form there",
-        before="explicit-norms",
     ),
     Pass(
         sample_by_products,
@@ -49,20 +48,17 @@ PASSES: tuple[Pass, ...] = (
         ("executorch", "litert"),
         "after the norms before it, of which its projections have the affine; XNNPACK has no"
         " grid_sample, and small samplings are fastest as products inside of it",
-        before="explicit-norms",
     ),
     Pass(
         bound_gathers,
         "format",
         ("executorch",),
         "of the large samplings, as many as cut the graph in more than ten pieces",
-        before="explicit-norms",
     ),
     Pass(
         sample_by_rows,
         "format",
         ("executorch", "litert"),
         "the other samplings: one row read a point is the least that is left outside",
-        before="explicit-norms",
     ),
 )

@@ -18,12 +18,11 @@ import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 
-from edgevit_export.artifact import Artifact, content_sha256, content_size
+from edgevit_export.artifact import Contents
 from edgevit_export.backends.coreml_weights import COMPRESSED, compressed
 from edgevit_export.borders import describe, outputs_of
 from edgevit_export.capture import capture
 from edgevit_export.errors import Unsupported
-from edgevit_export.formats import FORMATS, tool_versions
 from edgevit_export.names import Names
 from edgevit_export.quantization.layers import check_half, kept_fp32, layers_of
 from edgevit_export.quantization.paths import kept_float
@@ -42,7 +41,7 @@ NOT_RUN = "written only: Core ML runs on macOS and iOS alone"
 
 def write(
     model: nn.Module, example: tuple[Tensor, ...], names: Names, scheme: Scheme, path: Path
-) -> Artifact:
+) -> Contents:
     """Write an .mlpackage directory; raises `LoweringFailed`, and `Unsupported` on a tensor of more
     than five dimensions, on weights beyond float16, and where no layer is left to compress.
     """
@@ -89,15 +88,9 @@ def write(
     if scheme.precision not in ("fp32", "fp16"):
         facts["executed"] = NOT_RUN
     outputs = outputs_of(model, example)
-    return Artifact(
-        format="coreml",
-        path=path,
-        precision=scheme.precision,
-        size=content_size(path),
-        sha256=content_sha256(path),
+    return Contents(
         inputs=describe(names.inputs, example, dtype="float32"),
         outputs=describe(names.outputs, outputs, dtype="float32"),
-        tools=tool_versions(FORMATS["coreml"]),
         facts=facts,
     )
 

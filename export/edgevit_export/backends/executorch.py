@@ -6,21 +6,22 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from edgevit_export.artifact import Artifact, content_sha256
+from edgevit_export.artifact import Contents
 from edgevit_export.borders import describe, outputs_of
 from edgevit_export.capture import capture
-from edgevit_export.formats import FORMATS, tool_versions
 from edgevit_export.names import Names
 from edgevit_export.quantization.dynamic import dynamic
 from edgevit_export.quiet import quiet
 from edgevit_export.scheme import Scheme
+from edgevit_export.spellings.spelling import spell
+from edgevit_export.spellings.xnnpack import XNNPACK
 
 DYNAMIC = ("w8dyn", "w4")
 
 
 def write(
     model: nn.Module, example: tuple[Tensor, ...], names: Names, scheme: Scheme, path: Path
-) -> Artifact:
+) -> Contents:
     """Write a .pte file; raises `LoweringFailed`, and `Unsupported` where no layer is left."""
     facts: dict[str, str | int] = {}
     lowered = model
@@ -32,21 +33,15 @@ def write(
         from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
         from executorch.exir import to_edge_transform_and_lower
 
-        program = capture(lowered, example)
+        program = spell(capture(lowered, example), XNNPACK)
         edge = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()])
         delegates = _delegates(edge.exported_program().graph_module)
         buffer = edge.to_executorch().buffer
     path.write_bytes(buffer)
     outputs = outputs_of(model, example)
-    return Artifact(
-        format="executorch",
-        path=path,
-        precision=scheme.precision,
-        size=path.stat().st_size,
-        sha256=content_sha256(path),
+    return Contents(
         inputs=describe(names.inputs, example),
         outputs=describe(names.outputs, outputs),
-        tools=tool_versions(FORMATS["executorch"]),
         facts={"delegate": "xnnpack", "delegated_subgraphs": delegates, **facts},
     )
 

@@ -7,12 +7,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from edgevit_export.artifact import Artifact, content_sha256
+from edgevit_export.artifact import Contents
 from edgevit_export.backends.litert_borders import with_float_borders
 from edgevit_export.backends.litert_weights import with_precision
 from edgevit_export.borders import describe, outputs_of
 from edgevit_export.errors import LoweringFailed
-from edgevit_export.formats import FORMATS, tool_versions
 from edgevit_export.names import Names
 from edgevit_export.quiet import quiet
 from edgevit_export.scheme import Scheme
@@ -20,7 +19,7 @@ from edgevit_export.scheme import Scheme
 
 def write(
     model: nn.Module, example: tuple[Tensor, ...], names: Names, scheme: Scheme, path: Path
-) -> Artifact:
+) -> Contents:
     """Write a .tflite file; raises `LoweringFailed`. 4-D inputs and outputs are NHWC in it."""
     if model.training:
         raise LoweringFailed("The network is in training mode; call .eval() before exporting it.")
@@ -46,15 +45,9 @@ def write(
     if scheme.calibrated:
         content = with_float_borders(content)
     path.write_bytes(content)
-    return Artifact(
-        format="litert",
-        path=path,
-        precision=scheme.precision,
-        size=path.stat().st_size,
-        sha256=content_sha256(path),
+    return Contents(
         inputs=describe(names.inputs, example, "NHWC"),
         outputs=describe(names.outputs, outputs, "NHWC"),
-        tools=tool_versions(FORMATS["litert"]),
         facts=facts,
     )
 

@@ -7,17 +7,17 @@ from pathlib import Path
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before anything loads onnxruntime
 
 import onnx
+import onnx_ir as ir
 import onnxsim
 import torch
 from onnx import ModelProto
 from torch import Tensor, nn
 
-from edgevit_export.artifact import Artifact, TensorSpec, content_sha256
-from edgevit_export.backends.onnx_precisions import with_precision
+from edgevit_export.artifact import Contents, TensorSpec
+from edgevit_export.backends.onnx_precisions import weight_owners, with_precision
 from edgevit_export.backends.onnx_weights import integer_biases, transpose_weights
 from edgevit_export.capture import capture
 from edgevit_export.errors import LoweringFailed, Unsupported
-from edgevit_export.formats import FORMATS, tool_versions
 from edgevit_export.names import Names
 from edgevit_export.quiet import quiet
 from edgevit_export.scheme import OPSETS, Scheme
@@ -30,7 +30,7 @@ JOINING = ["fuse_qkv"]
 
 def write(
     model: nn.Module, example: tuple[Tensor, ...], names: Names, scheme: Scheme, path: Path
-) -> Artifact:
+) -> Contents:
     """Write an .onnx file; raises `LoweringFailed`."""
     oldest, newest = OPSETS
     if not oldest <= scheme.opset <= newest:
@@ -57,11 +57,12 @@ def write(
     proto = _anonymous(simplified)
     facts: dict[str, str | int] = {}
     if scheme.calibrated:
-        proto = integer_biases(transpose_weights(proto))
+        proto = _with_integers(proto)
     elif scheme.precision != "fp32":
         with quiet(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of onnxruntime's tools
-            proto, counts = with_precision(proto, model, example, scheme)
+            owners = weight_owners(exported.model, simplified)
+            proto, counts = with_precision(proto, owners, model, example, scheme)
         proto, facts = _anonymous(proto), {**counts}
     opset = next(o.version for o in proto.opset_import if o.domain in ("", "ai.onnx"))
     if opset != scheme.opset:
@@ -70,17 +71,28 @@ def write(
         )
     onnx.checker.check_model(proto, full_check=True)
     path.write_bytes(proto.SerializeToString(deterministic=True))
-    return Artifact(
-        format="onnx",
-        path=path,
-        precision=scheme.precision,
-        size=path.stat().st_size,
-        sha256=content_sha256(path),
+    return Contents(
         inputs=tuple(_spec(value) for value in proto.graph.input),
         outputs=tuple(_spec(value) for value in proto.graph.output),
-        tools=tool_versions(FORMATS["onnx"]),
         facts={"opset": opset, "ir_version": proto.ir_version, **facts},
     )
+
+
+def _with_integers(proto: ModelProto) -> ModelProto:
+    """The graph of a static precision with its weights and biases as the runtime reads them."""
+    model = ir.from_proto(proto)
+    transpose_weights(model)
+    integer_biases(model)
+    edited = ir.to_proto(model.graph)
+    # onnx_ir drops empty doc_strings, which have two bytes each; so files keep those they had.
+    before = {node.name for node in proto.graph.node}
+    for node in edited.node:
+        if node.name in before:
+            node.doc_string = ""
+    del proto.graph.node[:], proto.graph.initializer[:]
+    proto.graph.node.extend(edited.node)
+    proto.graph.initializer.extend(edited.initializer)
+    return proto
 
 
 def _anonymous(proto: ModelProto) -> ModelProto:

@@ -10,9 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.fx import GraphModule
 
-from edgevit_export.capture import capture
 from edgevit_export.errors import BadCalibration, Unsupported
-from edgevit_export.quantization.paths import kept_float, layer_paths
+from edgevit_export.quantization.paths import kept_float, layers_run
 from edgevit_export.scheme import KEEPS_FP32, Scheme
 
 HALF_LARGEST = 65504.0  # the largest finite float16
@@ -49,13 +48,12 @@ def layers_of(
     Raises `Unsupported` where no layer is left.
     """
     check_finite(model)
-    modules = dict(model.named_modules())
-    half = scheme.precision == "fp16"
+    kept = kept_fp32(model) if scheme.precision == "fp16" else frozenset[str]()
     chosen: list[str] = []
     floats: list[str] = []
-    for path in dict.fromkeys(layer_paths(list(capture(model, example).module().graph.nodes))):
-        stays = kept_float(path, scheme.floats) or (half and path in kept_fp32(model))
-        fits = any(kind == base.__name__ for kind in kinds for base in type(modules[path]).__mro__)
+    for path, layer in layers_run(model, example).items():
+        stays = kept_float(path, scheme.floats) or path in kept
+        fits = any(kind == base.__name__ for kind in kinds for base in type(layer).__mro__)
         (chosen if fits and not stays else floats).append(path)
     if not chosen:
         raise nothing_left()

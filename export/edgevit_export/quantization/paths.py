@@ -1,4 +1,4 @@
-"""The layers of a captured graph, by the paths of the modules that compute them.
+"""The layers of a network or its captured graph, by the paths of the modules that compute them.
 
 A layer is one that a `Linear`, `Conv2d` or `ConvTranspose2d` module computes: products of tables
 (pools, resizes) have no module and stay float.
@@ -10,6 +10,7 @@ from itertools import accumulate
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 
 ATEN = torch.ops.aten
@@ -44,6 +45,35 @@ def layer_path(node: Node, observed: bool = False) -> str | None:
 def layer_paths(nodes: Sequence[Node]) -> list[str]:
     """Of all layers of a graph, in order."""
     return [path for node in nodes if (path := layer_path(node)) is not None]
+
+
+@torch.no_grad()
+def layers_run(model: nn.Module, example: tuple[Tensor, ...]) -> dict[str, nn.Module]:
+    """The layers that one forward runs, in order: those of `layer_paths`, without a capture."""
+    paths = {module: path for path, module in model.named_modules() if _is_layer(module)}
+    found: dict[str, nn.Module] = {}
+
+    def note(layer: nn.Module, _: object) -> None:
+        found.setdefault(paths[layer], layer)
+
+    hooks = [layer.register_forward_pre_hook(note) for layer in paths]
+    try:
+        model(*example)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return found
+
+
+def _is_layer(module: nn.Module) -> bool:
+    """What `layer_path` asks of a node, of the module that would make it."""
+    if type(module).__name__ not in MODULES or "weight" not in module._parameters:
+        return False
+    if isinstance(module, nn.ConvTranspose2d):
+        return module.groups == 1
+    # Padding by name is another operation, which no place of integers is known for.
+    named = isinstance(getattr(module, "padding", None), str)
+    return not named or getattr(module, "padding_mode", "zeros") != "zeros"
 
 
 def kept_float(path: str, patterns: Iterable[str]) -> bool:

@@ -1,3 +1,4 @@
+import os
 import signal
 import subprocess
 import sys
@@ -5,6 +6,8 @@ import sys
 import pytest
 
 from edgevit.cli import joined_sizes, main
+
+WAITING = "OMP_WAIT_POLICY"
 
 
 @pytest.mark.parametrize(
@@ -88,6 +91,40 @@ def test_an_ignored_hangup_stays_ignored(
     finally:
         signal.signal(signal.SIGHUP, before)
     assert seen == [signal.SIG_IGN]
+
+
+@pytest.mark.parametrize(
+    ("words", "users", "left"),
+    [
+        (["export", "topformer-t"], None, "PASSIVE"),
+        (["--debug", "verify", "out"], None, "PASSIVE"),
+        (["bench", "out"], None, None),
+        (["--debug", "bench", "out"], None, None),
+        (["export", "topformer-t"], "ACTIVE", "ACTIVE"),
+        (["bench", "out"], "PASSIVE", "PASSIVE"),
+    ],
+)
+def test_threads_wait_without_spinning_where_nothing_is_measured(
+    words: list[str],
+    users: str | None,
+    left: str | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from edgevit.cli import app
+
+    seen: list[str | None] = []
+
+    def invoke(words: list[str]) -> int:
+        seen.append(os.environ.get(WAITING))
+        return 0
+
+    monkeypatch.setattr(app, "invoke", invoke)
+    monkeypatch.setenv(WAITING, users or "")
+    if users is None:
+        monkeypatch.delenv(WAITING)
+    with pytest.raises(SystemExit):
+        main(words)
+    assert seen == [left]
 
 
 @pytest.mark.parametrize(

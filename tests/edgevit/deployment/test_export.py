@@ -17,22 +17,19 @@ from PIL import Image
 from edgevit.bundle.opened import open_bundle
 from edgevit.bundle.parity import FP32_DIFFERENCE
 from edgevit.data import scenes
-from edgevit.deployment.export import (
-    RANDOM_CASES,
-    check_spec,
-    deploy,
-    golden_cases,
-    preprocessing_for,
-)
+from edgevit.deployment.export import deploy
 from edgevit.deployment.golden import GOLDEN_SEED
 from edgevit.deployment.load import load
-from edgevit.deployment.rounds import rounding, with_rounding
+from edgevit.deployment.prepare import RANDOM_CASES, golden_cases
+from edgevit.deployment.rounding import rounding, with_rounding
 from edgevit.difference import difference
 from edgevit.errors import CheckFailed, CheckpointError, UsageError
 from edgevit.networks.create import create_model
 from edgevit.networks.line import PASSES
 from edgevit.prediction.predictor import predict
-from edgevit.request.spec import DeploySpec
+from edgevit.request.check import check_request, preprocessing_for
+from edgevit.request.spec import DeploySpec, Evaluate, Quantize, Source
+from edgevit.steps import silent
 from edgevit.tasks.preprocessing import preprocess
 from edgevit_export import lower as lower_module
 from edgevit_export.artifact import Artifact, content_sha256, content_size
@@ -49,7 +46,7 @@ def spec(tmp_path, five_classes) -> DeploySpec:
         "topformer-t",
         tmp_path / "out",
         runtimes=("onnx",),
-        weights=five_classes,
+        source=Source(checkpoint=five_classes),
         input_size=SIZE,
     )
 
@@ -59,7 +56,13 @@ def plain(tmp_path_factory, five_classes):
     """That bundle, sealed once; read only."""
     folder = tmp_path_factory.mktemp("plain") / "bundle"
     return deploy(
-        DeploySpec("topformer-t", folder, runtimes=("onnx",), weights=five_classes, input_size=SIZE)
+        DeploySpec(
+            "topformer-t",
+            folder,
+            runtimes=("onnx",),
+            source=Source(checkpoint=five_classes),
+            input_size=SIZE,
+        )
     )
 
 
@@ -96,7 +99,7 @@ def test_labels_come_from_the_checkpoint(plain):
 
 
 def test_every_pass_is_in_the_manifest_with_its_proof(plain):
-    names = [entry.name for entry in PASSES if "onnx" in entry.formats]
+    names = dict.fromkeys(entry.name for entry in PASSES if "onnx" in entry.formats)
     passes = plain.manifest.passes
     assert [entry.name for entry in passes] == [n for n in names if n in {p.name for p in passes}]
     assert "fold-batch-norms" in {entry.name for entry in passes}
@@ -130,7 +133,8 @@ DEPLOY = """
 import sys
 from pathlib import Path
 from edgevit.deployment.export import deploy
-from edgevit.request.spec import DeploySpec
+from edgevit.request.check import check_request, preprocessing_for
+from edgevit.request.spec import DeploySpec, Evaluate, Quantize, Source
 folder, weights, *runtimes = sys.argv[1:]
 deploy(DeploySpec("topformer-t", Path(folder), runtimes=tuple(runtimes), input_size=(64, 64),
                   weights=Path(weights) if weights else None))
@@ -192,7 +196,7 @@ def test_another_preprocessing_can_be_asked_for(spec):
         ("augerg", "did you mean augreg"),
     ):
         with pytest.raises(UsageError, match=sentence):
-            check_spec(replace(spec, preprocessing=wrong, force=True))
+            check_request(replace(spec, preprocessing=wrong, force=True))
 
 
 def test_without_rewrites_the_network_is_exported_as_it_was_trained(spec, plain):
@@ -205,7 +209,10 @@ def test_without_rewrites_the_network_is_exported_as_it_was_trained(spec, plain)
 
 def test_no_verify_says_so(spec):
     notes = []
-    bundle = deploy(replace(spec, verify=False), lambda step: notes.append((step.kind, step.text)))
+    bundle = deploy(
+        replace(spec, verify=replace(spec.verify, enabled=False)),
+        lambda step: notes.append((step.kind, step.text)),
+    )
     found = bundle.manifest.files[0].verification
     assert (found.status, found.reason) == ("not verified", "skipped by --no-verify")
     assert ("note", "model.onnx: not verified, as asked by --no-verify") in notes
@@ -251,7 +258,7 @@ def saved(tmp_path, state_of) -> Callable[..., Path]:
     [("topformer-t-cls", {"logits"}), ("topformer-t-features", {"scale8", "scale16", "scale32"})],
 )
 def test_the_other_tasks(name, outputs, spec, saved):
-    bundle = deploy(replace(spec, model=name, weights=saved(name)))
+    bundle = deploy(replace(spec, model=name, source=replace(spec.source, checkpoint=saved(name))))
     file = bundle.manifest.files[0]
     assert {output.name for output in file.outputs} == outputs
     assert file.verification.difference <= FP32_DIFFERENCE
@@ -272,13 +279,14 @@ def test_the_other_tasks(name, outputs, spec, saved):
         {"input_size": (72, 104)},
         {"model": "topformer-t-cls"},
         {"model": "topformer-t-features"},
-        {"options": (("token_stride", 32),)},
+        {"source": Source(options=(("token_stride", 32),))},
     ],
     ids=lambda change: " ".join(f"{k} {v}" for k, v in change.items()),
 )
 def test_every_runtime_agrees(change, spec, saved):
     everywhere = replace(spec, runtimes=("onnx", "executorch", "litert"), **change)
-    bundle = deploy(replace(everywhere, weights=saved(everywhere.model)))
+    source = replace(everywhere.source, checkpoint=saved(everywhere.model))
+    bundle = deploy(replace(everywhere, source=source))
     for file in bundle.manifest.files:
         assert file.verification.status == "executed"
         assert file.verification.difference <= FP32_DIFFERENCE
@@ -296,7 +304,7 @@ def test_larger_variants_on_android(name, spec, saved):
         replace(
             spec,
             model=name,
-            weights=saved(name),
+            source=replace(spec.source, checkpoint=saved(name)),
             target="android-arm64",
             runtimes=(),
             input_size=None,
@@ -434,9 +442,12 @@ def test_a_failure_leaves_the_bundle_that_was_there(spec, plain, monkeypatch):
             "takes executorch, onnx, litert, no",
         ),
         ({"precision": "fp8"}, "There is no precision 'fp8'"),
-        ({"calibration_samples": 0}, "Calibration takes 1 to 512 samples, not 0"),
-        ({"observer": "best"}, "--observer takes mse, percentile, minmax, not 'best'"),
-        ({"eval_samples": 0}, "--eval-samples takes a number from 1, not 0"),
+        ({"quantize": Quantize(samples=0)}, "Calibration takes 1 to 512 samples, not 0"),
+        (
+            {"quantize": Quantize(observer="best")},
+            "--observer takes mse, percentile, minmax",
+        ),
+        ({"evaluate": Evaluate(samples=0)}, "--eval-samples takes a number from 1, not 0"),
         ({"input_size": (0, 64)}, "Input size 0x64 is outside 64 to 2048"),
         ({"input_size": (64, -64)}, "Input size 64x-64 is outside"),
         ({"input_size": (64, 4096)}, "Input size 64x4096 is outside"),
@@ -447,7 +458,7 @@ def test_a_failure_leaves_the_bundle_that_was_there(spec, plain, monkeypatch):
 )
 def test_what_cannot_work_is_refused_before_anything_is_loaded(change, sentence, spec):
     with pytest.raises(UsageError) as caught:
-        check_spec(replace(spec, weights=Path("nowhere.pth"), **change))
+        check_request(replace(spec, **{"source": Source(Path("nowhere.pth")), **change}))
     assert sentence in caught.value.message
     assert caught.value.exit_code == 2
 
@@ -462,14 +473,14 @@ def test_a_precision_that_no_file_of_the_runtime_has_is_refused(spec):
 def test_an_imagenet_file_is_not_exported_as_a_segmentation(spec, saved):
     path = saved("topformer-t-cls")
     with pytest.raises(CheckpointError, match="would stay random") as caught:
-        deploy(replace(spec, weights=path))
+        deploy(replace(spec, source=replace(spec.source, checkpoint=path)))
     assert caught.value.next == f"edgevit export topformer-t-cls --weights {path}"
     assert not spec.output_dir.exists()
 
 
 def test_a_model_without_demo_weights_asks_for_some(spec):
     with pytest.raises(UsageError, match="no demo weights for topformer-b; give your own"):
-        deploy(replace(spec, model="topformer-b", weights=None))
+        deploy(replace(spec, model="topformer-b", source=replace(spec.source, checkpoint=None)))
 
 
 @pytest.mark.parametrize(
@@ -485,7 +496,7 @@ def test_labels_that_do_not_fit_are_refused(text, sentence, spec, tmp_path):
     names = tmp_path / "names.txt"
     names.write_text(text)
     with pytest.raises(UsageError, match=sentence):
-        deploy(replace(spec, labels=names))
+        deploy(replace(spec, source=replace(spec.source, labels=names)))
     assert not spec.output_dir.exists()
 
 
@@ -493,19 +504,25 @@ def test_labels_that_are_no_text_are_refused(spec, tmp_path):
     names = tmp_path / "names.txt"
     names.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(UsageError, match=r"names\.txt is no text"):
-        deploy(replace(spec, labels=names))
+        deploy(replace(spec, source=replace(spec.source, labels=names)))
     with pytest.raises(UsageError, match="cannot be read"):
-        deploy(replace(spec, labels=tmp_path / "nowhere"))
+        deploy(replace(spec, source=replace(spec.source, labels=tmp_path / "nowhere")))
 
 
 def labels_of(spec: DeploySpec) -> tuple[str, ...]:
-    return load(spec, lambda _: None)[2]
+    return load(spec, silent).labels
 
 
 def test_a_file_of_labels_goes_before_the_checkpoints(spec, tmp_path):
     names = tmp_path / "names.txt"
     names.write_text(" one\ntwo \nthree\nfour\nf\u00fcnf\n", encoding="utf-8")
-    assert labels_of(replace(spec, labels=names)) == ("one", "two", "three", "four", "f\u00fcnf")
+    assert labels_of(replace(spec, source=replace(spec.source, labels=names))) == (
+        "one",
+        "two",
+        "three",
+        "four",
+        "f\u00fcnf",
+    )
 
 
 @pytest.mark.parametrize(
@@ -518,26 +535,29 @@ def test_a_file_of_labels_goes_before_the_checkpoints(spec, tmp_path):
     ],
 )
 def test_class_names_of_the_checkpoint_where_they_fit(classes, labels, spec, saved):
-    assert labels_of(replace(spec, weights=saved("topformer-t", CLASSES=classes))) == labels
+    source = Source(saved("topformer-t", CLASSES=classes))
+    assert labels_of(replace(spec, source=source)) == labels
 
 
 def test_two_classes_of_one_name_are_refused(spec, saved):
     path = saved("topformer-t", CLASSES=("a", "b", "c", "a "))
     with pytest.raises(UsageError, match="names two classes alike") as caught:
-        labels_of(replace(spec, weights=path))
+        labels_of(replace(spec, source=replace(spec.source, checkpoint=path)))
     assert caught.value.next.startswith("--labels")
 
 
 def test_bounds_can_be_made_absolute(spec, exported_with):
     exported_with(perturbed)
     with pytest.raises(CheckFailed, match=r"absolute difference 0\.1, at most 0\.001 is"):
-        deploy(replace(spec, atol=1e-3))
-    found = deploy(replace(spec, atol=0.2)).manifest.files[0].verification
+        deploy(replace(spec, verify=replace(spec.verify, atol=1e-3)))
+    found = (
+        deploy(replace(spec, verify=replace(spec.verify, atol=0.2))).manifest.files[0].verification
+    )
     assert 0.09 < found.absolute < 0.11
 
 
 def test_a_network_that_float32_cannot_hold_is_told_apart_from_a_wrong_file(spec):
-    network = create_model("topformer-t", weights=spec.weights, input_size=(128, 128))
+    network = create_model("topformer-t", weights=spec.source.checkpoint, input_size=(128, 128))
     asked = preprocessing_for(replace(spec, input_size=(128, 128)), network.preparation)
     sound, _ = golden_cases(network, spec, asked)
     failed = CheckFailed("model.onnx differs.", next="report this")

@@ -12,7 +12,7 @@ from edgevit.deployment.finetune import QAT, RATES, fine_tune
 from edgevit.errors import UsageError
 from edgevit.evaluation.gates import GATES
 from edgevit.quantize.training import FEWEST, Trained, Training
-from edgevit.request.spec import DeploySpec
+from edgevit.request.spec import DeploySpec, Evaluate, Quantize
 from edgevit_runtimes.engines import open_session
 
 SPEC = DeploySpec(
@@ -20,10 +20,8 @@ SPEC = DeploySpec(
     None,
     runtimes=("onnx",),
     precision="w8a8",
-    calibration_samples=FEWEST,
-    eval_samples=10,
-    accept_accuracy=True,
-    compare_speed=False,
+    quantize=Quantize(samples=FEWEST),
+    evaluate=Evaluate(samples=10, accept_accuracy=True, compare_speed=False),
 )
 SHORT = Training(5e-5, steps=2, batch=2)
 
@@ -40,7 +38,7 @@ def test_a_network_is_fine_tuned_and_its_bundle_says_so(precision, tmp_path):
     assert precision in GATES
     told = []
     spec = replace(SPEC, output_dir=tmp_path / "out", precision=precision)
-    bundle = fine_tune(spec, None, SHORT, told.append)
+    bundle = fine_tune(spec, None, SHORT, told.append).bundle
     (file,) = bundle.manifest.files
     assert file.precision == precision
     assert file.verification.status == "executed"
@@ -66,7 +64,7 @@ def test_the_file_holds_the_weights_that_training_left(precision, tmp_path, monk
     outputs = {}
     for name, tuned in (("plain", False), ("tuned", True)):
         spec = replace(SPEC, output_dir=tmp_path / name, precision=precision)
-        bundle = fine_tune(spec, None, SHORT) if tuned else deploy(spec)
+        bundle = fine_tune(spec, None, SHORT).bundle if tuned else deploy(spec)
         (file,) = bundle.manifest.files
         with open_session(bundle.checked(file)) as session:
             outputs[name] = session.run(bundle.golden("input"))[0]
@@ -82,7 +80,8 @@ def test_the_file_holds_the_weights_that_training_left(precision, tmp_path, monk
 def test_a_training_that_helps_nothing_leaves_the_weights(tmp_path, monkeypatch):
     monkeypatch.setattr(finetuning, "distill", lambda *_: Trained(1.0, 1.0, 0))
     told = []
-    bundle = fine_tune(replace(SPEC, output_dir=tmp_path / "out"), None, SHORT, told.append)
+    spec = replace(SPEC, output_dir=tmp_path / "out")
+    bundle = fine_tune(spec, None, SHORT, told.append).bundle
     assert any("stay as they were" in step.text for step in told)
     assert "not changed by 2 steps" in bundle.manifest.weights.note
     assert QAT not in bundle.manifest.calibration.edits
@@ -98,7 +97,7 @@ def test_a_bundle_teaches_by_its_fp32_file(teacher, tmp_path, monkeypatch):
 
     monkeypatch.setattr(finetuning, "distill", look)
     spec = replace(SPEC, output_dir=tmp_path / "out")
-    bundle = fine_tune(spec, str(teacher.path), SHORT)
+    bundle = fine_tune(spec, str(teacher.path), SHORT).bundle
     ((wanted, got),) = seen
     assert wanted[0].shape == got[0].shape
     assert (wanted[0] - got[0]).abs().max() < 0.2 * wanted[0].abs().max()

@@ -1,18 +1,17 @@
 """Names of classes and keypoints: a file's, the checkpoint's, a data set's, numbers."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from edgevit.deployment.labels import labels_of
 from edgevit.errors import UsageError
-from edgevit.request.spec import DeploySpec
+from edgevit.request.spec import DeploySpec, Source
 from edgevit.tasks.pose.skeletons import COCO, SKELETONS, dataset_names, skeleton_with
 
 
-def spec(model: str, **more: object) -> DeploySpec:
-    return replace(DeploySpec(model, Path("out")), **more)  # type: ignore[arg-type]
+def spec(model: str, **source: object) -> DeploySpec:
+    return DeploySpec(model, Path("out"), source=Source(**source))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

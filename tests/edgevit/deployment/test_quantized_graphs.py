@@ -6,12 +6,12 @@ import torch
 
 from edgevit.bundle.ports import from_file, to_file
 from edgevit.data.natural import natural_input
-from edgevit.deployment.export import calibrate, preprocessing_for
-from edgevit.deployment.load import load
-from edgevit.deployment.rounds import Job, edited, export, rewrite, scheme_for
+from edgevit.deployment.files import lower_file, scheme_for
+from edgevit.deployment.prepare import edit, prepare, rewrite
 from edgevit.difference import sqnr
-from edgevit.evaluation.subject import Subject, network_run
-from edgevit.request.spec import DeploySpec
+from edgevit.evaluation.subject import network_run
+from edgevit.request.spec import DeploySpec, Quantize
+from edgevit.steps import silent
 from edgevit_export.quantization.styles import STYLES
 from edgevit_runtimes.engines import open_session
 
@@ -36,17 +36,14 @@ def test_a_file_loses_what_its_graph_loses(name, format_, tmp_path):
     from edgevit_export.quantization.graph import quantize
 
     spec = DeploySpec(
-        name, tmp_path / "out", runtimes=(format_,), precision="w8a8", calibration_samples=16
+        name, tmp_path / "out", runtimes=(format_,), precision="w8a8", quantize=Quantize(samples=16)
     )
-    network, _, labels = load(spec, lambda _: None)
-    subject = Subject(spec.card.task, labels, preprocessing_for(spec, network.preparation))
-    samples = calibrate(spec, subject, lambda _: None)
-    common = rewrite(network, "common", None, spec, [], lambda _: None)
-    job = Job(spec, network, network, common, (), subject, samples, None, lambda _: None)
-    shaped = rewrite(edited(job), "format", format_, spec, [], lambda _: None)
-    scheme, example = scheme_for(job, "w8a8"), (torch.zeros(network.input_shape),)
+    prepared = prepare(spec, silent)
+    network, samples = prepared.network, prepared.calibration
+    shaped, _ = rewrite(edit(prepared, silent).network, "format", format_, spec, silent)
+    scheme, example = scheme_for(spec, "w8a8"), (torch.zeros(network.input_shape),)
     graph = quantize(shaped, example, scheme, STYLES[format_], ((one,) for one in samples))
-    file = export(shaped, format_, scheme, tmp_path, job)
+    file = lower_file(prepared, shaped, format_, scheme, tmp_path, silent)
     lost = {"graph": [], "file": []}
     with open_session(file.path) as session:
         for seed in INPUTS:

@@ -1,7 +1,6 @@
 """Quantized files: calibrated, held to their gate, and what `int8` becomes."""
 
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,13 +9,15 @@ import pytest
 from edgevit.bundle.opened import open_bundle
 from edgevit.bundle.parity import Verification
 from edgevit.bundle.verify import verify_bundle
-from edgevit.deployment import rounds as exporting
+from edgevit.deployment import rounds as rounds_module
 from edgevit.deployment.export import deploy
-from edgevit.deployment.rounds import Job, Made, make_files
+from edgevit.deployment.files import Made
+from edgevit.deployment.rounds import make_files
 from edgevit.errors import CheckFailed, UsageError
 from edgevit.evaluation.gates import Verdict
+from edgevit.prediction.predictor import predict
 from edgevit.request.precisions import candidates
-from edgevit.request.spec import DeploySpec
+from edgevit.request.spec import DeploySpec, Evaluate, Quantize, Source
 from edgevit_export.artifact import Artifact
 from edgevit_export.formats import FORMATS
 from edgevit_runtimes.errors import RunFailed
@@ -31,9 +32,8 @@ def int8(tmp_path_factory):
         tmp_path_factory.mktemp("int8") / "out",
         runtimes=("onnx",),
         precision="int8",
-        compare_speed=False,
-        calibration_samples=8,
-        eval_samples=30,
+        evaluate=Evaluate(compare_speed=False, samples=30),
+        quantize=Quantize(samples=8),
     )
     return deploy(spec, told.append), told
 
@@ -69,7 +69,7 @@ def test_the_bundle_is_verified_as_any_other(int8):
     assert found["model.onnx"].status == "executed"
     assert found["model.onnx"].cosine > 0.95
     image = np.full((112, 112, 3), 128, np.uint8)
-    assert again.run(image).guesses
+    assert predict(again, image).guesses
 
 
 def test_the_same_inputs_give_the_same_bytes(int8, tmp_path):
@@ -79,8 +79,8 @@ def test_the_same_inputs_give_the_same_bytes(int8, tmp_path):
         tmp_path / "out",
         runtimes=("onnx",),
         precision="int8",
-        calibration_samples=8,
-        eval_samples=30,
+        quantize=Quantize(samples=8),
+        evaluate=Evaluate(samples=30),
     )
     again = deploy(spec)
     assert again.manifest == bundle.manifest
@@ -93,10 +93,9 @@ def test_random_weights_are_not_gated(tmp_path):
         tmp_path / "out",
         runtimes=("onnx",),
         precision="w8a8",
-        random_weights=True,
-        calibration_samples=4,
-        edit_weights=False,
-        compare_speed=False,
+        source=Source(random=True),
+        quantize=Quantize(samples=4, edit_weights=False),
+        evaluate=Evaluate(compare_speed=False),
     )
     bundle = deploy(spec, told.append)
     assert bundle.manifest.accuracy == "not measured"
@@ -110,9 +109,19 @@ def test_random_weights_are_not_gated(tmp_path):
 def test_what_stays_float_must_be_a_part_of_the_network(tmp_path):
     spec = DeploySpec("vit-micro", tmp_path / "out", runtimes=("onnx",), precision="w8")
     with pytest.raises(UsageError, match=r"--keep-float blocks.9 names no part of the network"):
-        deploy(replace(spec, keep_float=("blocks.0.attn.qkv", "blocks.9")))
+        deploy(
+            replace(
+                spec, quantize=replace(spec.quantize, keep_float=("blocks.0.attn.qkv", "blocks.9"))
+            )
+        )
     assert not spec.output_dir.exists()
-    bundle = deploy(replace(spec, keep_float=("blocks.0", "head"), compare_speed=False))
+    bundle = deploy(
+        replace(
+            spec,
+            quantize=replace(spec.quantize, keep_float=("blocks.0", "head")),
+            evaluate=replace(spec.evaluate, compare_speed=False),
+        )
+    )
     assert dict(bundle.manifest.files[0].facts)["float_layers"] == 5
 
 
@@ -122,13 +131,13 @@ def test_w8dyn_that_a_recipe_serves_says_what_edits_were_found_on(tmp_path):
         tmp_path / "out",
         runtimes=("onnx",),
         precision="w8dyn",
-        random_weights=True,
-        calibration_samples=4,
-        compare_speed=False,
+        source=Source(random=True),
+        quantize=Quantize(samples=4),
+        evaluate=Evaluate(compare_speed=False),
     )
     found = deploy(spec).manifest.calibration
     assert (found.edits, found.observer, len(found.sha256)) == (("equalize-norms",), "none", 4)
-    plain = deploy(replace(spec, edit_weights=False, force=True))
+    plain = deploy(replace(spec, quantize=replace(spec.quantize, edit_weights=False), force=True))
     assert plain.manifest.calibration is None, "nothing was found on any sample"
 
 
@@ -146,7 +155,8 @@ def rounds(tmp_path, monkeypatch):
         spec = DeploySpec("vit-micro", tmp_path, runtimes=formats, precision=precision, **change)
         told, tried = [], []
 
-        def make(job, name, word, folder):
+        def make(prepared, edited, name, scheme, folder, report):
+            word = scheme.precision
             tried.append((name, word))
             if outcomes.get((name, word)) == "wrong":
                 raise CheckFailed(f"{name} does not compute what the network computes.")
@@ -159,23 +169,26 @@ def rounds(tmp_path, monkeypatch):
             sqnr = found if isinstance(found, float) else None
             return Made(artifact, Verification("executed", "", sqnr=sqnr), ())
 
-        def gated(job, made):
+        def gated(prepared, made, report):
             return {
                 name: replace(
-                    one,
+                    file,
                     verdict=verdict(
-                        outcomes.get((name, one.artifact.precision)) != "misses",
-                        one.found.sqnr is None,
+                        outcomes.get((name, file.artifact.precision)) != "misses",
+                        file.verification.sqnr is None,
                     ),
                 )
-                for name, one in made.items()
+                for name, file in made.items()
             }
 
-        monkeypatch.setattr(exporting, "_make", make)
-        monkeypatch.setattr(exporting, "_gated", gated)
-        monkeypatch.setattr(exporting, "with_rounding", lambda error, *_: error)
-        job = Job(spec, None, None, None, (), SimpleNamespace(task="x"), None, None, told.append)
-        return (lambda: make_files(job, Path(tmp_path))), tried, told
+        monkeypatch.setattr(rounds_module, "make_file", make)
+        monkeypatch.setattr(rounds_module, "_gated", gated)
+        monkeypatch.setattr(rounds_module, "find_mixture", lambda *_: ("blocks.0",))
+        monkeypatch.setattr(rounds_module, "with_rounding", lambda error, *_: error)
+        prepared = SimpleNamespace(
+            spec=spec, reference=None, cases=(), subject=SimpleNamespace(task="x")
+        )
+        return (lambda: make_files(prepared, None, tmp_path, told.append)), tried, told
 
     return run
 
@@ -231,17 +244,32 @@ def test_without_labels_a_file_must_come_near_to_fp32(rounds):
     said = "w8a8 has 24.6 dB to fp32; 25 are asked without labels"
     assert any(said in step.text for step in told)
     run, _, _ = rounds({("onnx", "w8a8"): 3.0}, precision="w8a8")
-    assert run()[0].found.sqnr == 3.0, "what was asked for by name has its gate alone"
+    assert run()[0].verification.sqnr == 3.0, "what was asked for by name has its gate alone"
 
 
 def test_an_accepted_file_is_made_and_told(rounds):
-    run, _, told = rounds({("onnx", "w8a8"): "misses"}, precision="w8a8", accept_accuracy=True)
+    run, _, told = rounds(
+        {("onnx", "w8a8"): "misses"}, precision="w8a8", evaluate=Evaluate(accept_accuracy=True)
+    )
     (made,) = run()
     assert not made.verdict.passed
     assert any("MISSES its gate, accepted as asked" in step.text for step in told)
 
 
 def test_parity_is_never_accepted(rounds):
-    run, _, _ = rounds({("onnx", "w8a8"): "wrong"}, precision="w8a8", accept_accuracy=True)
+    run, _, _ = rounds(
+        {("onnx", "w8a8"): "wrong"}, precision="w8a8", evaluate=Evaluate(accept_accuracy=True)
+    )
     with pytest.raises(CheckFailed, match="does not compute"):
         run()
+
+
+def test_where_no_mixture_keeps_the_gate_the_next_precision_is_tried(rounds, monkeypatch):
+    run, tried, told = rounds({("onnx", "w8a8"): "misses"}, ("onnx", "litert"))
+    searches = []
+    monkeypatch.setattr(rounds_module, "find_mixture", lambda *_: searches.append(1))
+    made = {file.artifact.format: file.artifact.precision for file in run()}
+    assert made == {"onnx": "w8dyn", "litert": "w8a8"}
+    assert ("onnx", "mixed") not in tried
+    assert len(searches) == 1, "one mixture serves all formats"
+    assert any("No mixture of float and integer blocks" in step.text for step in told)

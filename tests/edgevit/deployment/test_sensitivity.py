@@ -9,7 +9,7 @@ from edgevit.networks.parts.layers import Network
 from edgevit.quantize.blocks import Block
 from edgevit.quantize.plot import FLOAT_SQNR, SIZE, plot
 from edgevit.quantize.sensitivity import Point, Row, Sensitivity
-from edgevit.request.spec import DeploySpec
+from edgevit.request.spec import DeploySpec, Evaluate, Quantize
 
 FOUND = Sensitivity(
     "top-1",
@@ -79,7 +79,11 @@ def test_a_network_is_studied_as_deploy_would_make_it(tmp_path, monkeypatch):
     monkeypatch.setattr("edgevit.deployment.sensitivity.sensitivity", study)
     (tmp_path / "costs.json").write_text('{"head": 1.5}')
     spec = DeploySpec(
-        "vit-micro", tmp_path, precision="w8a8", calibration_samples=2, eval_samples=3
+        "vit-micro",
+        tmp_path,
+        precision="w8a8",
+        quantize=Quantize(samples=2),
+        evaluate=Evaluate(samples=3),
     )
     assert network_sensitivity(spec, tmp_path / "costs.json") is FOUND
     ((samples, data, task, saved, floats),) = seen

@@ -7,10 +7,10 @@ import pytest
 
 from edgevit.bundle.parity import Verification
 from edgevit.deployment import speeds
-from edgevit.deployment.export import deploy
-from edgevit.deployment.rounds import Made
-from edgevit.deployment.speeds import FEWEST, Speed, compare, tell_speeds
-from edgevit.request.spec import DeploySpec
+from edgevit.deployment.export import export
+from edgevit.deployment.files import Made
+from edgevit.deployment.speeds import FEWEST, Speed, compare, measure_speeds
+from edgevit.request.spec import DeploySpec, Evaluate
 from edgevit_export.artifact import Artifact
 from edgevit_export.errors import LoweringFailed
 from edgevit_runtimes.errors import RunFailed
@@ -35,11 +35,12 @@ def test_an_export_tells_it_of_every_file_that_is_not_fp32(tmp_path):
         tmp_path / "out",
         runtimes=("onnx", "coreml"),
         precision="w8",
-        eval_samples=5,
-        accept_accuracy=True,
+        evaluate=Evaluate(samples=5, accept_accuracy=True),
     )
-    bundle = deploy(spec, told.append)
-    (found,) = (step.value for step in told if isinstance(step.value, Speed))
+    exported = export(spec, told.append)
+    bundle, (found,) = exported.bundle, exported.speeds
+    assert exported.speed("model.onnx") is found
+    assert exported.speed("model.mlpackage") is None
     assert (found.file, found.precision) == ("model.onnx", "w8")
     assert 0 < found.low <= found.ratio <= found.high
     assert found.rounds >= FEWEST
@@ -56,18 +57,16 @@ def test_an_export_tells_it_of_every_file_that_is_not_fp32(tmp_path):
 
 @pytest.mark.parametrize("change", [{"precision": "fp32"}, {"precision": "w8", "compare": False}])
 def test_fp32_files_are_not_timed_nor_what_nobody_wants(change, tmp_path):
-    told = []
     spec = DeploySpec(
         "vit-micro",
         tmp_path / "out",
         runtimes=("onnx",),
         precision=change["precision"],
-        eval_samples=5,
-        accept_accuracy=True,
-        compare_speed=change.get("compare", True),
+        evaluate=Evaluate(
+            samples=5, accept_accuracy=True, compare_speed=change.get("compare", True)
+        ),
     )
-    deploy(spec, told.append)
-    assert not any(isinstance(step.value, Speed) for step in told)
+    assert export(spec).speeds == ()
 
 
 def artifact(path, precision):
@@ -114,7 +113,8 @@ def test_where_there_is_no_fp32_file_it_is_said(failure, monkeypatch, tmp_path):
     monkeypatch.setattr(speeds, "_twin", fails)
     told = []
     made = Made(artifact(tmp_path / "model.onnx", "w8"), Verification("executed", ""), ())
-    tell_speeds(SimpleNamespace(report=told.append), [made])
+    prepared = SimpleNamespace(cases=[SimpleNamespace(inputs=[None])])
+    assert measure_speeds(prepared, [made], told.append) == ()
     _, step = told
     assert "no fp32 file to time it beside (The exporter failed: why.)" in step.text
     assert step.kind == "note"

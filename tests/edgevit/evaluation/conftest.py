@@ -19,6 +19,7 @@ from edgevit.tasks.pose.skeletons import COCO
 from edgevit.tasks.preprocessing import Preprocessing
 from edgevit.tasks.task import Subject
 from edgevit_export.artifact import content_sha256, content_size
+from tests.support.once import Shared, writable
 
 PLAIN = {"size": (8, 8), "mean": (0.0, 0.0, 0.0), "std": (255.0, 255.0, 255.0)}
 COLORS = ("red", "green", "blue")
@@ -56,13 +57,17 @@ def colors() -> Callable[..., list[np.ndarray]]:
 
 
 @pytest.fixture(scope="session")
-def segmenter(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+def segmenter(shared: Shared) -> Bundle:
     """topformer-t with the demo weights, 128x128: an onnx file, and a Core ML package that says
     nothing but which nothing here opens. Read only.
     """
     if sys.platform == "darwin":
         pytest.skip("Core ML is here, and would open the package that says nothing")
-    folder = tmp_path_factory.mktemp("evaluation") / "topformer-t"
+    return open_bundle(shared("segmenter", write_segmenter))
+
+
+def write_segmenter(root: Path) -> Path:
+    folder = root / "topformer-t"
     spec = DeploySpec(
         "topformer-t", folder, runtimes=("onnx",), input_size=(128, 128), reparameterize=False
     )
@@ -80,7 +85,7 @@ def segmenter(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     )
     both = replace(manifest, files=(*manifest.files, other))
     (folder / MANIFEST).write_text(dump(both))
-    return open_bundle(folder)
+    return folder
 
 
 @pytest.fixture
@@ -88,4 +93,4 @@ def segmenter_copy(segmenter: Bundle, tmp_path: Path) -> Bundle:
     """A fresh copy that a test may change."""
     place = tmp_path / "bundle"
     shutil.copytree(segmenter.path, place)
-    return open_bundle(place)
+    return open_bundle(writable(place))

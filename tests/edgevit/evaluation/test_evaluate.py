@@ -20,6 +20,7 @@ from edgevit.prediction.predictor import predict
 from edgevit.tasks.segmentation.score import confusion, mean_iou
 from edgevit.tasks.task import Subject
 from edgevit_runtimes.errors import DeviceFailed
+from tests.support.once import writable
 
 COUNT = 6
 
@@ -159,6 +160,7 @@ def test_an_interrupted_evaluation_goes_on_and_leaves_nothing(segmenter_copy, fo
 def test_without_the_weights_files_are_scored_alone(segmenter, found, tmp_path):
     place = tmp_path / "bundle"
     shutil.copytree(segmenter.path, place)
+    writable(place)
     weights = Weights("official.pth", "0" * 64, "read as mmseg")
     (place / MANIFEST).write_text(dump(replace(segmenter.manifest, weights=weights)))
     bundle = open_bundle(place)

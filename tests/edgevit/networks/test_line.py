@@ -19,7 +19,8 @@ from edgevit.networks.create import create_model
 from edgevit.networks.line import PASSES, count_ops, run_line
 from edgevit.networks.parts.layers import GlobalPool, HardSigmoid
 from edgevit.networks.system import ALL_FORMATS, Pass
-from edgevit.networks.topformer.network import INJECTIONS, Attention, PyramidPool, TokenGroups
+from edgevit.networks.topformer.network import INJECTIONS, Attention, PyramidPool
+from edgevit.networks.zoo import SYSTEMS
 from edgevit.request.targets import TARGETS
 
 TASKS = ("", "-cls", "-features")
@@ -31,6 +32,18 @@ few = settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 sizes = st.tuples(st.integers(64, 200), st.integers(64, 200))
+
+
+def test_a_systems_pass_stands_before_a_general_one_of_its_stage():
+    general = {entry.name: entry for entry in line.GENERAL}
+    for system in SYSTEMS.values():
+        for entry in system.load().passes:
+            assert entry in PASSES
+            place = general.get(entry.before)
+            assert (place is None) == (entry.before is None), f"{entry.name}: no {entry.before}"
+            if place is not None:
+                assert entry.stage == place.stage
+                assert PASSES.index(entry) < PASSES.index(place)
 
 
 def network_of(filled, name, size, **options):
@@ -164,8 +177,8 @@ def test_what_each_format_gets(filled):
     for name in ALL_FORMATS:
         rewritten = reparameterize(network, "host", name)
         kinds = {type(module) for module in rewritten.modules()}
-        assert not kinds & {Attention, HardSigmoid, PyramidPool, *NORMS}
-        assert (TokenGroups in kinds) == (name != "executorch")
+        assert not kinds & {HardSigmoid, PyramidPool, *NORMS}
+        assert (Attention in kinds) == (name == "executorch")
 
 
 def test_the_target_decides_the_format(filled):
@@ -174,7 +187,7 @@ def test_the_target_decides_the_format(filled):
     for target in ("android-arm64", "linux-arm64"):
         model = edgevit.reparameterize(network, target=target)
         kinds[target] = {type(module).__name__ for module in model.modules()}
-    assert "ExplicitAttention" in kinds["android-arm64"]
+    assert "Attention" in kinds["android-arm64"]
     assert "StackedAttention" in kinds["linux-arm64"]
     with pytest.raises(UsageError, match="There is no target 'android'"):
         reparameterize(network, "android")

@@ -11,7 +11,6 @@ from edgevit.bundle.parity import FP32_DIFFERENCE
 from edgevit.difference import difference
 from edgevit.networks.line import TOLERANCE, run_line
 from edgevit.networks.parts.transformer import Attend, Placed, Thirds
-from edgevit.networks.passes.explicit_norms import ExplicitNorm
 from edgevit.networks.system import ALL_FORMATS
 from edgevit.networks.t2t_vit.network import FeatureAttend, SoftSplit
 from edgevit_export.formats import FORMATS, format_named, reader
@@ -46,12 +45,10 @@ def test_the_line_is_exact(plain):
         rewritten = run_line(common, "format", format_)
         assert difference(answer(rewritten, x), answer(network, x)) <= TOLERANCE
         left = kinds(rewritten)
-        assert not left & {Attend, Placed, SoftSplit, FeatureAttend, nn.BatchNorm2d}
-        if format_ == "executorch":
-            assert not left & {nn.LayerNorm, Thirds}
-            assert ExplicitNorm in left
-        else:
-            assert nn.LayerNorm in left
+        assert not left & {Placed, SoftSplit, FeatureAttend, nn.BatchNorm2d}
+        assert nn.LayerNorm in left
+        assert (Attend in left) == (format_ == "executorch")
+        assert (Thirds in left) == (format_ in ("onnx", "coreml"))
 
 
 def test_running_the_line_again_changes_nothing(plain):

@@ -87,7 +87,7 @@ def test_a_fit_can_be_asked_for() -> None:
 def test_unknown_names_are_told_the_nearest() -> None:
     with pytest.raises(UsageError, match="did you mean augreg"):
         preparation_named("augreq")
-    with pytest.raises(UsageError, match="there are .*augreg, deit"):
+    with pytest.raises(UsageError, match=r"there are .*augreg, deit"):
         preparation_named("???")
 
 

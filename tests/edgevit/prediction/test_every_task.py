@@ -1,4 +1,4 @@
-"""One bundle of each task, exported for real: its golden picture, its preprocessing, its run."""
+"""One bundle of each task: its golden picture, its preprocessing, its run."""
 
 import json
 
@@ -9,21 +9,22 @@ from PIL import Image
 from edgevit.bundle.opened import Bundle
 from edgevit.bundle.ports import from_file, to_file
 from edgevit.data import scenes
-from edgevit.deployment.export import deploy
 from edgevit.networks.zoo import MODELS
 from edgevit.prediction.predictor import predict
 from edgevit.prediction.run import run_files
-from edgevit.request.spec import DeploySpec
+from edgevit.request.spec import Source
 from edgevit.tasks.preprocessing import preprocess, preprocess_clip
 from edgevit_runtimes.engines import open_session
 
-SIZES = {
-    "vit-micro": (64, 64),
-    "vitpose-micro": (64, 64),
-    "mvitv2-micro-video": (4, 64, 64),
-    "vit-adapter-micro-upernet": (64, 64),
-    "topformer-t-features": (64, 64),
-}
+# The bundles of the matrix, and one that is not there.
+FEATURES, SIZE = "topformer-t-features", (64, 64)
+NAMES = (
+    "vit-micro",
+    "vitpose-micro",
+    "mvitv2-micro-video",
+    "vit-adapter-micro-upernet",
+    FEATURES,
+)
 DRAWINGS = {
     "classification": ["classes"],
     "pose": ["pose"],
@@ -33,23 +34,17 @@ DRAWINGS = {
 }
 
 
-@pytest.fixture(scope="module", params=SIZES)
-def bundle(request, tmp_path_factory) -> Bundle:
-    """The cheapest bundle of a task: an .onnx file of random weights, not rewritten."""
-    folder = tmp_path_factory.mktemp("tasks") / request.param
-    spec = DeploySpec(
-        request.param,
-        folder,
-        runtimes=("onnx",),
-        input_size=SIZES[request.param],
-        random_weights=True,
-        reparameterize=False,
-    )
-    return deploy(spec)
+@pytest.fixture(params=NAMES)
+def bundle(request, exported, micro_bundle) -> Bundle:
+    """A bundle of a task with an .onnx file."""
+    if request.param != FEATURES:
+        return micro_bundle(request.param)
+    words = {"source": Source(random=True), "reparameterize": False}
+    return exported(FEATURES, runtimes=("onnx",), input_size=SIZE, **words)
 
 
 def test_the_five_tasks_are_here():
-    assert {MODELS[name].task for name in SIZES} == set(DRAWINGS)
+    assert {MODELS[name].task for name in NAMES} == set(DRAWINGS)
 
 
 def golden_picture(bundle):
@@ -66,7 +61,9 @@ def test_the_golden_input_is_made_of_the_golden_picture(bundle):
     else:
         tensor = preprocess(picture, spec).tensor
     assert np.array_equal(tensor, bundle.golden("input"))
-    assert bundle.manifest.input_size == spec.input_size == SIZES[bundle.manifest.model]
+    name = bundle.manifest.model
+    size = SIZE if name == FEATURES else MODELS[name].input_size
+    assert bundle.manifest.input_size == spec.input_size == size
 
 
 def test_the_manifest_has_the_cards_recipe(bundle):

@@ -72,7 +72,7 @@ def test_it_computes_what_the_network_computes(artifact, tiny):
 
 
 def test_ports_have_the_formats_layout(artifact, format_):
-    layout = FORMATS[format_].layout
+    layout = "NHWC" if format_ == "litert" else "NCHW"
     (image,), (map_, scores) = artifact.inputs, artifact.outputs
     assert (image.layout, map_.layout, scores.layout) == (layout, layout, "any")
     assert image.shape == ((1, 3, 12, 8) if layout == "NCHW" else (1, 12, 8, 3))
@@ -192,13 +192,13 @@ def test_coreml_has_stable_names_and_no_date(written):
 
 def test_coreml_halves_the_weights_at_fp16(tiny, written, tmp_path):
     from edgevit_export.lower import lower
-    from edgevit_export.scheme import FP16
+    from edgevit_export.scheme import Scheme
 
     artifact = lower(
         tiny.network(),
         (torch.zeros(tiny.SHAPE),),
         "coreml",
-        FP16,
+        Scheme("fp16"),
         tmp_path / "m.mlpackage",
         tiny.NAMES,
     )

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from edgevit_export.errors import BadCalibration, Unsupported
+from edgevit_export.errors import BadCalibration, LoweringFailed, Unsupported
 from edgevit_export.formats import FORMATS, reader
 from edgevit_export.lower import lower
 from edgevit_export.names import Names
@@ -232,6 +232,45 @@ def test_weights_of_parallel_products_are_found(format_, precision, tmp_path):
     path = tmp_path / f"model{FORMATS[format_].suffix}"
     facts = lower(model, (torch.zeros(SHAPE),), format_, Scheme(precision), path, NAMES).facts
     assert (facts["quantized_layers"], facts["float_layers"]) == (3, 0)
+
+
+class Twins(nn.Module):
+    """Three layers with the same weights, which onnxsim makes one constant of, and another one."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.third = (nn.Linear(48, 48) for _ in range(3))
+        for twin in (self.second, self.third):
+            twin.weight = nn.Parameter(self.first.weight.detach().clone())
+        self.head = nn.Linear(48, 7)
+
+    def forward(self, x):
+        tokens = x.reshape(1, 16, 48)
+        mixed = self.third(F.relu(self.second(F.relu(self.first(tokens)))))
+        return mixed, self.head(self.second(mixed))
+
+
+@pytest.mark.parametrize(
+    ("floats", "expected"), [((), (4, 0)), (("third",), (1, 3))], ids=["all", "one float"]
+)
+@pytest.mark.parametrize("precision", ["fp16", "w8dyn", "w8", "w4"])
+def test_onnx_layers_with_equal_weights_are_quantized_together(
+    precision, floats, expected, tmp_path
+):
+    """They were counted as one quantized layer and the others as float."""
+    torch.manual_seed(0)
+    scheme = Scheme(precision, floats=floats)
+    facts = write(tmp_path, "onnx", scheme, Twins().eval()).facts
+    assert (facts["quantized_layers"], facts["float_layers"]) == expected
+
+
+def test_onnx_weights_that_the_exporter_tells_nothing_of_are_an_error(tmp_path, monkeypatch):
+    from edgevit_export.backends import onnx_precisions
+
+    monkeypatch.setattr(onnx_precisions, "SCOPES", "a note of another exporter")
+    with pytest.raises(LoweringFailed, match=r"None of the network's weights was found in the"):
+        write(tmp_path, "onnx", Scheme("w8"))
+    assert list(tmp_path.iterdir()) == []
 
 
 PATTERNS = ("stem", "w*")

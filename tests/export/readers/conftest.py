@@ -1,4 +1,4 @@
-"""One tiny network, exported once a session to each of the four formats."""
+"""One tiny network, exported once a run to each of the four formats."""
 
 import json
 import shutil
@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+
+from tests.support.once import Shared, writable
 
 
 class TinyNet(nn.Module):
@@ -43,12 +45,15 @@ def network() -> tuple[nn.Module, tuple[torch.Tensor]]:
 
 
 @pytest.fixture(scope="session")
-def onnx_file(network, tmp_path_factory) -> Path:
-    path = tmp_path_factory.mktemp("onnx") / "tiny.onnx"
-    with quiet():
-        program = torch.onnx.export(*network, dynamo=True, opset_version=18, verbose=False)
-        program.save(path, external_data=False)
-    return path
+def onnx_file(network, shared: Shared) -> Path:
+    def make(folder: Path) -> Path:
+        path = folder / "tiny.onnx"
+        with quiet():
+            program = torch.onnx.export(*network, dynamo=True, opset_version=18, verbose=False)
+            program.save(path, external_data=False)
+        return path
+
+    return shared("readers-onnx", make)
 
 
 @pytest.fixture(scope="session")
@@ -68,8 +73,8 @@ def write_pte() -> Callable[[nn.Module, tuple[torch.Tensor, ...], Path], Path]:
 
 
 @pytest.fixture(scope="session")
-def pte_file(network, write_pte, tmp_path_factory) -> Path:
-    return write_pte(*network, tmp_path_factory.mktemp("pte") / "tiny.pte")
+def pte_file(network, write_pte, shared: Shared) -> Path:
+    return shared("readers-pte", lambda folder: write_pte(*network, folder / "tiny.pte"))
 
 
 @pytest.fixture(scope="session")
@@ -82,24 +87,30 @@ def official_program(pte_file) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
-def tflite_file(network, tmp_path_factory) -> Path:
-    path = tmp_path_factory.mktemp("tflite") / "tiny.tflite"
-    with quiet():
-        import litert_torch
+def tflite_file(network, shared: Shared) -> Path:
+    def make(folder: Path) -> Path:
+        path = folder / "tiny.tflite"
+        with quiet():
+            import litert_torch
 
-        litert_torch.convert(*network).export(str(path))
-    return path
+            litert_torch.convert(*network).export(str(path))
+        return path
+
+    return shared("readers-tflite", make)
 
 
 @pytest.fixture(scope="session")
-def mlpackage(network, tmp_path_factory) -> Path:
-    path = tmp_path_factory.mktemp("coreml") / "tiny.mlpackage"
-    with quiet():
-        import coremltools
+def mlpackage(network, shared: Shared) -> Path:
+    def make(folder: Path) -> Path:
+        path = folder / "tiny.mlpackage"
+        with quiet():
+            import coremltools
 
-        program = torch.export.export(*network).run_decompositions({})
-        coremltools.convert(program, convert_to="mlprogram").save(str(path))
-    return path
+            program = torch.export.export(*network).run_decompositions({})
+            coremltools.convert(program, convert_to="mlprogram").save(str(path))
+        return path
+
+    return shared("readers-coreml", make)
 
 
 @pytest.fixture
@@ -107,6 +118,6 @@ def copied(tmp_path) -> Callable[[Path], Path]:
     """A copy of a package that a test may break."""
 
     def copy(package: Path) -> Path:
-        return Path(shutil.copytree(package, tmp_path / package.name))
+        return writable(Path(shutil.copytree(package, tmp_path / package.name)))
 
     return copy

@@ -6,17 +6,18 @@ from pathlib import Path
 import pytest
 
 from edgevit_export.errors import UnreadableFile
-from edgevit_export.formats import format_of, reader
+from edgevit_export.formats import FORMATS, reader
 from edgevit_export.readers.report import FileReport
 
 FILES = ("onnx_file", "pte_file", "tflite_file")
 SUFFIXES = (".onnx", ".pte", ".tflite")
 FLIPS = 50
+BY_SUFFIX = {entry.suffix: entry for entry in FORMATS.values()}
 
 
 def outcome(path: Path) -> str:
     try:
-        report = reader(format_of(path)).read(path)
+        report = reader(BY_SUFFIX[path.suffix]).read(path)
     except UnreadableFile as error:
         sentence = error.message
     else:
@@ -110,4 +111,4 @@ def test_oversized_files_are_not_opened(suffix, tmp_path):
     with path.open("wb") as stream:
         stream.truncate((4 << 30) + 1)  # sparse: takes no room on the disk
     with pytest.raises(UnreadableFile, match="is not opened"):
-        reader(format_of(path)).read(path)
+        reader(BY_SUFFIX[path.suffix]).read(path)

@@ -2,29 +2,20 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 
 from edgevit.bundle.opened import open_bundle
 from edgevit.cli import main
-from edgevit.deployment.export import deploy
 from edgevit.evaluation import gates
-from edgevit.request.spec import DeploySpec
-
-
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("eval") / "vit"
-    spec = DeploySpec(
-        "vit-micro", folder, runtimes=("onnx",), input_size=(64, 64), reparameterize=False
-    )
-    return deploy(spec)
+from tests.support.once import writable
 
 
 @pytest.fixture
 def bundle(exported, tmp_path):
-    shutil.copytree(exported.path, tmp_path / "out")
-    return tmp_path / "out"
+    vit = exported("vit-micro", runtimes=("onnx",), input_size=(64, 64), reparameterize=False)
+    return writable(Path(shutil.copytree(vit.path, tmp_path / "out")))
 
 
 def run(*words):

@@ -60,7 +60,7 @@ TINY = {
 
 
 # The network once more, as straight code over a state dict, from the specification alone: nothing
-# here knows edgevit.models.
+# here knows edgevit.networks.
 
 
 def linear(s, key, x):

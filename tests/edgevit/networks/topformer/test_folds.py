@@ -9,11 +9,10 @@ from torch import nn
 from edgevit.networks.create import create_model
 from edgevit.networks.parts.layers import HardSigmoid
 from edgevit.networks.passes.fold_norms import fold_batch_norms
-from edgevit.networks.topformer.network import INJECTIONS, TokenGroups, build, config_of
+from edgevit.networks.topformer.network import INJECTIONS, build, config_of
 from edgevit.networks.topformer.passes import (
     fold_depthwise_fuse,
     fold_hard_sigmoids,
-    slice_token_groups,
 )
 from edgevit.networks.zoo import model_card
 
@@ -118,14 +117,3 @@ def test_there_is_nothing_to_fold_without_a_head(name, folded):
     network = folded(name)
     before = run(network)
     assert equal(run(fold_depthwise_fuse(network)), before)
-
-
-@pytest.mark.parametrize("name", ["topformer-t", "topformer-s-features"])
-@pytest.mark.parametrize("injection", INJECTIONS)
-def test_sliced_groups_are_the_splits(name, injection, folded):
-    network = folded(name, injection=injection)
-    before = run(network)
-    network = slice_token_groups(network)
-    assert not any(isinstance(module, TokenGroups) for module in network.modules())
-    assert equal(run(network), before)
-    assert equal(run(slice_token_groups(network)), before)

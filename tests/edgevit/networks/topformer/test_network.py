@@ -33,7 +33,7 @@ HEADS = {"t": 4, "s": 6, "b": 8}
 
 
 # The network once more, as straight code over a state dict, from the specification's sections 1.1
-# to 1.3 alone: nothing here knows edgevit.models.
+# to 1.3 alone: nothing here knows edgevit.networks.
 
 
 def norm(s, key, x):

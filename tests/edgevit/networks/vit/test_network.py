@@ -40,7 +40,7 @@ SPECIFIED = {
 
 
 # The network once more, as straight code over a state dict, from the specification alone: nothing
-# here knows edgevit.models.
+# here knows edgevit.networks.
 
 
 def layer_norm(s, key, x, eps):

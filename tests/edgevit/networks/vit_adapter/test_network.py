@@ -47,7 +47,7 @@ TINY = Config(
 )
 
 
-# The network once more, as straight code over a state dict: nothing here knows edgevit.models.
+# The network once more, as straight code over a state dict: nothing here knows edgevit.networks.
 
 
 def linear(s, key, x):

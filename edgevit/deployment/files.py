@@ -1,0 +1,155 @@
+"""One file of a bundle: rewritten for its format, exported, and compared with the fp32 network."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgevit.bundle.classic import with_classic
+from edgevit.bundle.manifest import Accuracy, PassEntry
+from edgevit.bundle.parity import Verification, check_parity
+from edgevit.deployment.prepare import Edited, Prepared, rewrite, with_output
+from edgevit.errors import UsageError
+from edgevit.evaluation.gates import Verdict
+from edgevit.networks.zoo import system_of
+from edgevit.quantize.overflow import LARGEST, beyond_half
+from edgevit.request.check import bounds_for
+from edgevit.request.spec import DeploySpec
+from edgevit.steps import Report, Step
+from edgevit_export.artifact import Artifact
+from edgevit_export.formats import FORMATS
+from edgevit_export.names import Names
+from edgevit_export.scheme import Scheme
+
+if TYPE_CHECKING:
+    from edgevit.networks.parts.layers import Network
+
+HALF_PRODUCTS = ("coreml",)  # the other formats' fp16 is of weights alone
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """One file and what is known of it."""
+
+    artifact: Artifact
+    verification: Verification
+    passes: tuple[PassEntry, ...]  # of its format
+    accuracy: tuple[Accuracy, ...] = ()
+    verdict: Verdict | None = None
+
+
+def make_file(
+    prepared: Prepared, edited: Edited, name: str, scheme: Scheme, folder: Path, report: Report
+) -> Made:
+    """Write the file of one format at one precision, reopen it and compare.
+
+    Raises `CheckFailed` where it does not compute what the network computes, and as `lower` and
+    `run_line` do.
+    """
+    spec = prepared.spec
+    served = system_of(spec.card).load().integers.serves(scheme.precision)
+    source = edited.network if served else prepared.common
+    shaped, passes = rewrite(source, "format", name, spec, report)
+    _check_keep_float(spec.quantize.keep_float, name, shaped)
+    if scheme.precision == "fp16" and name in HALF_PRODUCTS:
+        _warn_of_overflow(prepared, shaped, report)
+    artifact = lower_file(prepared, shaped, name, scheme, folder, report)
+    verification = verify_file(prepared, artifact, report)
+    artifact = with_classic(
+        artifact,
+        verification,
+        prepared.cases,
+        bounds_for(spec, scheme.precision),
+        lambda text: report(Step("note", text)),
+    )
+    return Made(artifact, verification, passes)
+
+
+def scheme_for(spec: DeploySpec, precision: str, mixture: Sequence[str] = ()) -> Scheme:
+    """How a precision is made of a network: what its system, the user and a mixture keep float."""
+    integers = system_of(spec.card).load().integers
+    own = integers.patterns if integers.serves(precision) else ()
+    floats = (*own, *spec.quantize.keep_float, *mixture)
+    return Scheme(precision, spec.opset, floats, spec.quantize.observer or integers.observer)
+
+
+def lower_file(
+    prepared: Prepared,
+    shaped: "Network",
+    name: str,
+    scheme: Scheme,
+    folder: Path,
+    report: Report,
+) -> Artifact:
+    """Write a network that was rewritten for a format into `folder`."""
+    import torch
+
+    from edgevit_export.lower import lower
+
+    network = with_output(shaped, prepared.spec.output)
+    report(Step("start", f"export {name} {scheme.precision}"))
+    samples = prepared.calibration if scheme.calibrated else None
+    artifact = lower(
+        network,
+        (torch.zeros(network.input_shape),),
+        name,
+        scheme,
+        folder / f"model{FORMATS[name].suffix}",
+        Names(("image",), network.output_names),
+        () if samples is None else ((sample,) for sample in samples),
+    )
+    size = f"{artifact.size / 1e6:.2f} MB"
+    report(Step("done", f"exported {artifact.path.name}, {scheme.precision}, {size}"))
+    return artifact
+
+
+def verify_file(prepared: Prepared, artifact: Artifact, report: Report) -> Verification:
+    """Reopen one file in its runtime and compare it with the fp32 network."""
+    if not prepared.spec.verify.enabled:
+        report(Step("note", f"{artifact.path.name}: not verified, as asked by --no-verify"))
+        return Verification("not verified", "skipped by --no-verify")
+    report(Step("start", f"verify {artifact.format}"))
+    bounds = bounds_for(prepared.spec, artifact.precision)
+    verification = check_parity(artifact, prepared.cases, bounds)
+    if verification.status != "executed":
+        note = f"{artifact.path.name}: not verified: {verification.reason}"
+        report(Step("note", note))
+        return verification
+    measured = []
+    if verification.difference is not None:
+        measured.append(f"difference {verification.difference:.1e}")
+    if verification.agreement is not None:
+        measured.append(f"{verification.agreement:.2%} of pixels agree")
+    if artifact.precision not in ("fp32", "fp16") and verification.sqnr is not None:
+        measured.append(f"SQNR {verification.sqnr:.1f} dB")
+    said = f"verified {artifact.path.name}: {', '.join(measured)} ({verification.cases} inputs)"
+    report(Step("done", said))
+    return verification
+
+
+def _check_keep_float(patterns: Sequence[str], name: str, network: "Network") -> None:
+    """Raise `UsageError` on a pattern that names no module of what a file is made from."""
+    from edgevit_export.quantization.paths import kept_float
+
+    modules = [path for path, _ in network.named_modules() if path]
+    for pattern in patterns:
+        if not any(kept_float(path, (pattern,)) for path in modules):
+            raise UsageError(
+                f"--keep-float {pattern} names no part of the network that {name} files are made"
+                " of.",
+                next="edgevit quantize MODEL --sensitivity --json, which names the blocks",
+            )
+
+
+def _warn_of_overflow(prepared: Prepared, network: "Network", report: Report) -> None:
+    """A remark where 16-bit floats end below what the network reaches on its cases."""
+    beyond = beyond_half(network, (case.inputs[0] for case in prepared.cases))
+    if beyond:
+        path, value = max(beyond.items(), key=lambda item: item[1])
+        report(
+            Step(
+                "note",
+                f"{path} reaches {value:.3g}, and 16-bit floats end at {LARGEST:.0f}: an fp16 file"
+                f" overflows there ({len(beyond)} places in all); --precision fp32 does not",
+            )
+        )
