@@ -27,7 +27,13 @@ from edgevit.networks.zoo import system_of
 from edgevit.quantize.calibration import Calibration
 from edgevit.quantize.mixtures import choose_mixture
 from edgevit.quantize.overflow import LARGEST, beyond_half
-from edgevit.request.precisions import LEAST_SQNR, SPREAD, candidates, near_enough
+from edgevit.request.precisions import (
+    LEAST_AGREEMENT,
+    LEAST_SQNR,
+    SPREAD,
+    candidates,
+    near_enough,
+)
 from edgevit.request.spec import DeploySpec
 from edgevit.steps import Report, Step
 from edgevit_export.artifact import Artifact
@@ -135,8 +141,13 @@ def _missed(one: Made, others: bool) -> str | None:
         return f"{precision} misses its accuracy gate: {verdict.sentence()}"
     if not others or (verdict is not None and verdict.labeled):
         return None
-    if found.sqnr is None or near_enough(precision, found.sqnr):
+    unseen = found.status != "executed"  # by --no-verify, or there is no runtime here
+    if unseen or near_enough(precision, found.sqnr, found.agreement):
         return None
+    if found.sqnr is None:
+        same = "not measured" if found.agreement is None else f"{found.agreement:.1%}"
+        least = f"{LEAST_AGREEMENT:.0%}"
+        return f"{precision} agrees with fp32 on {same} of pixels; {least} are asked without labels"
     asked = LEAST_SQNR[precision] + SPREAD
     return f"{precision} has {found.sqnr:.1f} dB to fp32; {asked:.0f} are asked without labels"
 
@@ -425,16 +436,13 @@ def verify(
     report(Step("start", f"verify {artifact.format}"))
     found = check_parity(artifact, cases, bounds)
     if found.status == "executed":
-        same = "" if found.agreement is None else f", {found.agreement:.2%} of pixels agree"
+        told = [] if found.difference is None else [f"difference {found.difference:.1e}"]
+        if found.agreement is not None:
+            told.append(f"{found.agreement:.2%} of pixels agree")
         if artifact.precision not in ("fp32", "fp16") and found.sqnr is not None:
-            same += f", SQNR {found.sqnr:.1f} dB"
-        report(
-            Step(
-                "done",
-                f"verified {artifact.path.name}: difference {found.difference:.1e}{same}"
-                f" ({found.cases} inputs)",
-            )
-        )
+            told.append(f"SQNR {found.sqnr:.1f} dB")
+        verified = f"verified {artifact.path.name}: {', '.join(told)} ({found.cases} inputs)"
+        report(Step("done", verified))
     else:
         report(Step("note", f"{artifact.path.name}: not verified: {found.reason}"))
     return found

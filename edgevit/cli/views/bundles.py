@@ -71,12 +71,10 @@ def verification_cells(found: Verification) -> list[str]:
     """State, difference, SQNR and agreement as text."""
     if found.status == "not verified":
         return [f"not verified: {found.reason}", "-", "-", "-"]
+    difference = "-" if found.difference is None else f"{found.difference:.1e}"
+    decibels = "-" if found.sqnr is None else f"{found.sqnr:.1f} dB"
     agreement = "-" if found.agreement is None else f"{found.agreement:.3%}"
-    return [found.status, f"{found.difference:.1e}", _decibels(found), agreement]
-
-
-def _decibels(found: Verification) -> str:
-    return "-" if found.sqnr is None else f"{found.sqnr:.1f} dB"
+    return [found.status, difference, decibels, agreement]
 
 
 def accuracy_cell(file: FileEntry) -> str:
