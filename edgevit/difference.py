@@ -97,7 +97,7 @@ def kappa(got: Array, want: Array) -> float | None:
         return None
     same = float((got == want).mean())
     shares = zip(classes, counts / want.size, strict=True)
-    chance = sum(float((got == label).mean()) * share for label, share in shares)
+    chance = sum(float((got == label).mean()) * float(share) for label, share in shares)
     return (same - chance) / (1 - chance)
 
 

@@ -4,6 +4,7 @@ import warnings
 from typing import TYPE_CHECKING
 
 from edgevit.bundle.manifest import Weights
+from edgevit.bundle.names import cleaned
 from edgevit.deployment.labels import labels_of
 from edgevit.errors import CheckpointError, UsageError
 from edgevit.networks.create import PartlyUntrained, load_network
@@ -55,7 +56,7 @@ def load(spec: DeploySpec, report: Report) -> "tuple[Network, Weights, tuple[str
             else "train the network first, and give the file that training wrote",
         )
     note = "demo weights trained on drawn scenes" if demo else f"read as {checkpoint.kind}"
-    source = Weights(path.name, checkpoint.sha256, note)
+    source = Weights(cleaned(path.name), checkpoint.sha256, note)
     own = demo is not None and spec.labels is None
     count = getattr(getattr(network, "config", None), "num_classes", 0)
     labels = demo.labels if demo and own else labels_of(spec, count, checkpoint.meta)
