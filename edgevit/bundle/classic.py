@@ -51,4 +51,6 @@ def _fact(artifact: Artifact, found: Verification, cases: Sequence[Case], bounds
     except (CheckFailed, RunFailed, DeviceFailed) as error:
         newer = dict(found.runtime).get("ai-edge-litert", "")
         return f"needs LiteRT {newer}: {reason(error)}"
+    if tried.difference is None:
+        return f"{VERSION}: executed, {tried.agreement:.2%} of pixels agree"
     return f"{VERSION}: executed, difference {tried.difference:.1e}"

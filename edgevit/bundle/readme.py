@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 from edgevit.bundle.manifest import FileEntry
-from edgevit.request.spec import DeploySpec
 from edgevit.tasks.preprocessing import Preprocessing
 from edgevit_export.artifact import TensorSpec
 
@@ -62,22 +61,26 @@ OUTPUTS = {
 
 
 def bundle_readme(
-    spec: DeploySpec, files: Sequence[FileEntry], preprocessing: Preprocessing
+    model: str,
+    target: str,
+    task: str,
+    files: Sequence[FileEntry],
+    preprocessing: Preprocessing,
 ) -> str:
     """Markdown for the people who get the bundle."""
     lines = [
-        f"# {spec.model}",
+        f"# {model}",
         "",
-        f"Written by edgevit for {spec.target}. `manifest.json` has every number;"
+        f"Written by edgevit for {target}. `manifest.json` has every number;"
         " `edgevit verify .` checks all of it.",
         "",
         f"{PREPARED[preprocessing.fit]} Then it is RGB, float32, `(value - mean) / std` on 0..255"
         " with the manifest's numbers.",
         "",
-        f"`golden/` holds {GOLDEN.get(spec.card.task, 'one picture')}, the input made of it"
+        f"`golden/` holds {GOLDEN.get(task, 'one picture')}, the input made of it"
         " and the training-time network's outputs (NCHW).",
         "",
-        OUTPUTS[spec.card.task],
+        OUTPUTS[task],
         "",
     ]
     for file in files:

@@ -3,16 +3,19 @@ not.
 """
 
 import contextlib
+import json
 import os
+import secrets
 import shutil
 import signal
 import threading
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 from edgevit.bundle.manifest import MAX_BYTES
-from edgevit.bundle.opened import MANIFEST
-from edgevit.errors import EnvironmentFailed, UsageError
+from edgevit.bundle.opened import MANIFEST, open_bundle
+from edgevit.errors import BundleError, CheckFailed, EnvironmentFailed, UsageError
 from edgevit_export.formats import FORMATS
 
 # What an export writes at the top of a bundle. A directory with anything else in it is somebody's
@@ -21,8 +24,15 @@ OURS = frozenset(
     {MANIFEST, "README.md", "labels.txt", "golden"}
     | {f"model{entry.suffix}" for entry in FORMATS.values()}
 )
+# What coremltools writes into a package, of which a manifest knows one hash and no names.
+PACKAGE = (
+    "Manifest.json",
+    "Data/com.apple.CoreML/model.mlmodel",
+    "Data/com.apple.CoreML/weights/weight.bin",
+)
 ELSEWHERE = "-o another-name"
-STOPS = (signal.SIGINT, signal.SIGTERM)
+HIDDEN = ".edgevit."  # of names that stand for a moment
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def check_destination(path: Path, force: bool) -> None:
@@ -97,24 +107,23 @@ def sealed(path: Path, force: bool) -> Iterator[Path]:
     """A directory to write into that becomes `path` when the block ends well, and nothing when it
     does not.
 
-    Parents that were made for it go too. An earlier bundle stays whole until the new one is.
+    Parents that were made for it go too. An earlier bundle stays whole until the new one is, and
+    until the reader has opened the new one: raises `UsageError` where it does not.
     """
     check_destination(path, force)
     path = _absolute(path)
-    created = [p for p in path.parents if not p.exists()]
-    partial = path.parent / f".{path.name}.partial-{os.getpid()}"
+    undo = contextlib.ExitStack()  # of what this process made, and of nothing else
     try:
-        partial.mkdir(parents=True)
+        with uninterrupted():
+            partial = _made(path, undo)
         yield partial
+        _check_readable(partial)
         check_destination(path, force)  # an export takes a while: somebody may have been faster
         with uninterrupted():
             _replace(partial, path)
     except BaseException:
         with uninterrupted():
-            shutil.rmtree(partial, ignore_errors=True)
-            for parent in created:
-                with contextlib.suppress(OSError):
-                    parent.rmdir()
+            undo.close()
         raise
 
 
@@ -123,12 +132,15 @@ def whole_file(path: Path) -> Iterator[Path]:
     """A path to write one file to, which becomes `path` when the block ends well: no reader meets
     half a file, and an earlier one stays where the disk is full.
     """
-    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    partial = _hidden(path, "partial")
+    # Created here and by nobody else: a link that was planted under this name is not followed.
+    os.close(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666))
     try:
         yield partial
         partial.replace(path)
-    finally:
+    except BaseException:
         partial.unlink(missing_ok=True)
+        raise
 
 
 @contextlib.contextmanager
@@ -160,8 +172,54 @@ def _is_bundle(directory: Path) -> bool:
 
 
 def _foreign(directory: Path) -> str | None:
-    """A name in a bundle's directory that no export wrote, or None."""
-    return next((p.name for p in sorted(directory.iterdir()) if p.name not in OURS), None)
+    """A name in a bundle's directory that no export wrote, or None.
+
+    A file is ours where the manifest lists it or is a part of a package that it lists, a directory
+    where it leads to one. Where the manifest cannot be read, names alone must do.
+    """
+    ours = {directory / name for name in _listed(directory)}
+    leading = {parent for file in ours for parent in file.parents}
+    for place, folders, files in os.walk(directory):
+        folders.sort()
+        for name in sorted((*folders, *files)):
+            path = Path(place, name)
+            known = leading if path.is_dir() and not path.is_symlink() else ours
+            if path not in known or path.is_symlink():
+                return path.relative_to(directory).as_posix()
+    return None
+
+
+def _listed(directory: Path) -> set[str]:
+    """The files that a bundle's manifest lists, or where it cannot be read, those that exports
+    write; packages by their parts.
+    """
+    try:
+        with (directory / MANIFEST).open("rb") as stream:
+            content = json.loads(stream.read(MAX_BYTES))
+        entries: list[Any] = [*content["files"], *content["members"]]
+        listed = {MANIFEST, *(str(entry["path"]) for entry in entries)}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        golden = (f"golden/{path.name}" for path in (directory / "golden").glob("*.npy"))
+        listed = {*(OURS - {"golden"}), "golden/picture.png", *golden}
+    packages = {name for name in listed if PurePosixPath(name).suffix == ".mlpackage"}
+    return (listed - packages) | {f"{name}/{part}" for name in packages for part in PACKAGE}
+
+
+def _check_readable(partial: Path) -> None:
+    """Raise `UsageError` where a bundle that is to be sealed could not be opened again."""
+    if not (partial / MANIFEST).exists():
+        return  # no bundle: of what else is written this way nothing is asked
+    try:
+        open_bundle(partial)
+    except (BundleError, CheckFailed) as error:
+        why = error.message.rstrip(".").removeprefix("The bundle is broken: ")
+        raise UsageError(
+            f"Nothing was sealed, for no command would open it: {why}.",
+            next="--labels NAMES.txt, with shorter names",
+        ) from error
+    foreign = _foreign(partial)
+    if foreign is not None:
+        raise UsageError(f"Nothing was sealed: {foreign} is not in its manifest.", next=ELSEWHERE)
 
 
 def _read_only(directory: Path) -> bool:
@@ -171,9 +229,35 @@ def _read_only(directory: Path) -> bool:
     return not directory.stat().st_mode & 0o222
 
 
+def _hidden(path: Path, word: str) -> Path:
+    """A name beside `path` that no other process takes, or can tell beforehand.
+
+    Not by process number: two containers on one volume are both process 1. Short, so that it fits
+    wherever the name itself does.
+    """
+    return path.parent / f"{HIDDEN}{word}-{secrets.token_hex(8)}"
+
+
+def _made(path: Path, undo: contextlib.ExitStack) -> Path:
+    """A new hidden directory beside `path`, and the parents that are missing."""
+
+    def remove(parent: Path) -> None:
+        with contextlib.suppress(OSError):  # others use it by then
+            parent.rmdir()
+
+    for parent in reversed([p for p in path.parents if not p.exists()]):
+        with contextlib.suppress(FileExistsError):  # somebody else made it meanwhile
+            parent.mkdir()
+            undo.callback(remove, parent)
+    partial = _hidden(path, "partial")
+    partial.mkdir()
+    undo.callback(shutil.rmtree, partial, ignore_errors=True)
+    return partial
+
+
 def _replace(partial: Path, path: Path) -> None:
     """Rename into place; what is there steps aside first and is removed last."""
-    aside = path.parent / f".{path.name}.old-{os.getpid()}"
+    aside = _hidden(path, "old")
     try:
         if path.exists():
             path.rename(aside)

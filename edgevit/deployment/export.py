@@ -105,7 +105,8 @@ def write_members(
         np.save(golden / f"{port.name}.npy", array)
     if labels:
         (folder / "labels.txt").write_text("\n".join(labels) + "\n", encoding="utf-8")
-    readme = bundle_readme(spec, files, prepared.subject.preprocessing)
+    preprocessing = prepared.subject.preprocessing
+    readme = bundle_readme(spec.model, spec.target, spec.card.task, files, preprocessing)
     (folder / "README.md").write_text(readme, encoding="utf-8")
     written = sorted(
         [

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from edgevit.bundle.names import check_names, cleaned
 from edgevit.data.names import shipped_names
 from edgevit.errors import UsageError
 from edgevit.request.spec import DeploySpec
@@ -30,10 +31,13 @@ def labels_of(spec: DeploySpec, count: int, meta: object) -> tuple[str, ...]:
         return _from_file(spec.source.labels, count, apart)
     names = meta.get("CLASSES") if isinstance(meta, Mapping) else None
     if isinstance(names, list | tuple) and len(names) == count:
-        found = tuple(" ".join(str(name).split()) for name in names)  # ADE20K's has "bed "
+        usage = "--labels NAMES.txt, one a line"
+        # ADE20K's has "bed "; nobody can mend a checkpoint's names in a text editor.
+        found = check_names([cleaned(str(name)) for name in names], "the checkpoint", usage)
         if apart and len(set(found)) != count:
             raise UsageError(
-                "The checkpoint names two classes alike.", next="--labels NAMES.txt, one a line"
+                "The checkpoint names two classes alike.",
+                next=usage,
             )
         return found
     if spec.card.task == "pose":
@@ -63,4 +67,4 @@ def _from_file(path: Path, count: int, apart: bool) -> tuple[str, ...]:
     if apart and len(set(lines)) != count:
         twice = next(line for line in lines if lines.count(line) > 1)
         raise UsageError(f"{path} names two classes {twice!r}.", next="give each a name of its own")
-    return lines
+    return check_names(lines, str(path), usage)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edgevit.bundle.manifest import Weights
+from edgevit.bundle.names import cleaned
 from edgevit.deployment.labels import labels_of
 from edgevit.errors import CheckpointError, UsageError
 from edgevit.networks.create import Loaded, PartlyUntrained, load_network
@@ -72,7 +73,7 @@ def load(spec: DeploySpec, report: Report) -> Trained:
     own = demo is not None and spec.source.labels is None
     labels = demo.labels if demo and own else labels_of(spec, _classes(network), checkpoint.meta)
     report(Step("done", f"loaded {spec.model} from {path.name}"))
-    return Trained(network, Weights(path.name, checkpoint.sha256, note), labels)
+    return Trained(network, Weights(cleaned(path.name), checkpoint.sha256, note), labels)
 
 
 def _with_random_weights(spec: DeploySpec, report: Report) -> Trained:

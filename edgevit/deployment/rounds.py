@@ -19,7 +19,13 @@ from edgevit.evaluation.gates import gate_of, judge
 from edgevit.evaluation.measure import agreement_name, measure
 from edgevit.evaluation.subject import Run, network_run, session_run
 from edgevit.quantize.mixtures import choose_mixture
-from edgevit.request.precisions import LEAST_SQNR, SPREAD, candidates, near_enough
+from edgevit.request.precisions import (
+    LEAST_AGREEMENT,
+    LEAST_SQNR,
+    SPREAD,
+    candidates,
+    near_enough,
+)
 from edgevit.steps import Report, Step
 from edgevit_export.errors import LoweringFailed
 from edgevit_export.formats import FORMATS
@@ -83,15 +89,21 @@ def _missed(file: Made, others: bool) -> str | None:
     as never trained networks can be held to.
     """
     precision, verdict = file.artifact.precision, file.verdict
-    sqnr = file.verification.sqnr
+    verified = file.verification
     if verdict is not None and not verdict.passed:
         return f"{precision} misses its accuracy gate: {verdict.sentence()}"
     if not others or (verdict is not None and verdict.labeled):
         return None
-    if sqnr is None or near_enough(precision, sqnr):
+    unseen = verified.status != "executed"  # by --no-verify, or there is no runtime here
+    if unseen or near_enough(precision, verified.sqnr, verified.agreement):
         return None
+    if verified.sqnr is None:
+        agreement = verified.agreement
+        same = "not measured" if agreement is None else f"{agreement:.1%}"
+        least = f"{LEAST_AGREEMENT:.0%}"
+        return f"{precision} agrees with fp32 on {same} of pixels; {least} are asked without labels"
     asked = LEAST_SQNR[precision] + SPREAD
-    return f"{precision} has {sqnr:.1f} dB to fp32; {asked:.0f} are asked without labels"
+    return f"{precision} has {verified.sqnr:.1f} dB to fp32; {asked:.0f} are asked without labels"
 
 
 def _instead(precision: str) -> str:

@@ -5,9 +5,12 @@ own in front of it, and the runner that proves each one.
 from collections import Counter
 from collections.abc import Callable, Iterable
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
+from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
+from weakref import ref
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -144,24 +147,61 @@ def count_ops(model: Network, example: Tensor) -> tuple[Counter[str], list[Tenso
 
 def _fingerprint(model: nn.Module) -> tuple[object, ...]:
     """What a pass that does not concern a network leaves as it was: its modules, what is set on
-    them, their tensors and the values in them. Such a pass needs no proof, which is a float64
-    forward. (A write through `.data` would go unseen: tests/test_house.py refuses it.)
+    them and on what they hold, their tensors and the values in them. Such a pass needs no proof,
+    which is a float64 forward. (A write through `.data` would go unseen: tests/test_house.py
+    refuses it.)
     """
-    found: list[object] = []
-    for name, module in model.named_modules(remove_duplicate=False):
-        settings = {
-            key: repr(value) if isinstance(value, _SETTINGS) else id(value)
-            for key, value in vars(module).items()
-            if key not in _LISTED
-        }
-        found.append((name, module, settings))  # itself: its number could be given anew
-    tensors = [*model.named_parameters(remove_duplicate=False), *model.named_buffers()]
-    found += [(name, id(tensor), tensor._version) for name, tensor in tensors]
-    return tuple(found)
+    modules = list(model.named_modules(remove_duplicate=False))
+    known = {id(module) for _, module in modules}
+    return tuple((name, _Same(module), _state(vars(module), known)) for name, module in modules)
 
 
-_SETTINGS = (bool, int, float, str, tuple, list, type(None))
-_LISTED = ("_parameters", "_buffers", "_modules")  # what is in them is asked by name
+class _Same:
+    """Equal to itself alone; held, for its number could be given anew."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: object) -> None:
+        self.value = value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and self.value is other.value
+
+    __hash__ = None  # type: ignore[assignment]  # compared, and no key of anything
+
+
+_PLAIN = (bool, int, float, complex, str, bytes, bytearray, type(None))
+_FIXED = (type, FunctionType, BuiltinFunctionType, MethodType, ModuleType)
+
+
+def _state(value: object, known: set[int]) -> object:
+    """A value as it is now, so that a change in place is seen: a dict stays the same object in one.
+
+    known: what is told elsewhere, and what this value is a part of, by number.
+    """
+    if isinstance(value, _PLAIN):
+        return repr(value)
+    if isinstance(value, Tensor):
+        # A weak reference, which is one object as long as its tensor lives: held themselves, all
+        # that a pass replaces would stay in memory.
+        return _Same(ref(value)), object() if value.is_inference() else value._version
+    if isinstance(value, np.ndarray):
+        return _Same(value), value.tobytes()
+    if id(value) in known or isinstance(value, _FIXED):
+        return _Same(value)
+    known.add(id(value))
+    if isinstance(value, dict):
+        held: object = tuple((_state(k, known), _state(v, known)) for k, v in value.items())
+    elif isinstance(value, list | tuple):
+        held = tuple(_state(item, known) for item in value)
+    elif isinstance(value, set | frozenset):
+        held = frozenset(map(repr, value))
+    elif is_dataclass(value):
+        held = tuple(_state(getattr(value, field.name), known) for field in fields(value))
+    else:
+        held = _Same(value), _state(getattr(value, "__dict__", None), known)
+    known.discard(id(value))
+    return type(value), held
 
 
 @torch.inference_mode(mode=False)  # whose tensors count no versions

@@ -69,17 +69,10 @@ def verification_cells(verification: Verification) -> list[str]:
     """The cells of `VERIFICATION_COLUMNS`."""
     if verification.status == "not verified":
         return [f"not verified: {verification.reason}", "-", "-", "-"]
+    difference = "-" if verification.difference is None else f"{verification.difference:.1e}"
+    decibels = "-" if verification.sqnr is None else f"{verification.sqnr:.1f} dB"
     agreement = "-" if verification.agreement is None else f"{verification.agreement:.3%}"
-    return [
-        verification.status,
-        f"{verification.difference:.1e}",
-        _decibels(verification),
-        agreement,
-    ]
-
-
-def _decibels(verification: Verification) -> str:
-    return "-" if verification.sqnr is None else f"{verification.sqnr:.1f} dB"
+    return [verification.status, difference, decibels, agreement]
 
 
 def accuracy_cell(file: FileEntry) -> str:

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from edgevit.bundle import classic
 from edgevit.bundle.classic import FACT, NOT_TRIED, with_classic
 from edgevit.bundle.parity import Bounds, Case, Verification
 from edgevit_export.artifact import Artifact
@@ -87,6 +88,13 @@ def test_what_was_not_tried_says_why(artifact, case, pretended, monkeypatch, tmp
     assert fact(artifact, RAN, case) == "not tried (edgevit device setup tflite --force)"
     monkeypatch.setenv(setup.HOME, str(tmp_path / "absent"))
     assert fact(artifact, RAN, case) == NOT_TRIED == "not tried (edgevit device setup tflite)"
+
+
+def test_a_label_map_says_what_share_agrees(artifact, case, monkeypatch):
+    masked = replace(RAN, difference=None, agreement=0.9412)
+    monkeypatch.setattr(classic, "find_tflite", lambda: "there")
+    monkeypatch.setattr(classic, "check_parity", lambda *_, **__: masked)
+    assert fact(artifact, RAN, case) == "2.14.0: executed, 94.12% of pixels agree"
 
 
 def test_other_formats_are_left_alone(artifact, case):

@@ -7,17 +7,19 @@ import onnx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
+from edgevit.bundle import parity
 from edgevit.bundle.parity import (
     FP16_COSINE,
     FP32_DIFFERENCE,
     MASK_AGREEMENT,
+    QUANTIZED_AGREEMENT,
     Bounds,
     Case,
     check_parity,
 )
-from edgevit.difference import agreement, cosine, difference
+from edgevit.difference import absolute, agreement, cosine, difference, explained, kappa
 from edgevit.errors import CheckFailed, UsageError
 from edgevit_export.artifact import Artifact, TensorSpec, content_sha256, content_size
 
@@ -84,6 +86,44 @@ def test_cosine(a, b, expected):
     assert cosine(a, b) == pytest.approx(expected)
 
 
+@pytest.mark.parametrize(
+    ("got", "want", "expected"),
+    [
+        (f32(1, 2, 3), f32(1, 2, 3), 1.0),
+        (f32(2, 2, 2), f32(1, 2, 3), 0.0),  # the best constant
+        (f32(2, 4, 6), f32(-1, 0, 1), -24.0),
+        (f32(1, 2, 2), f32(1, 2, 3), 0.5),
+        (f32(101, 102, 103), f32(101, 102, 104), 1 - 3 / 14),  # 1 % is a spread
+        (f32(1e5, 1e5 + 1), f32(1e5 + 1, 1e5), 1 - 2 / (2e10 + 2e5 + 1)),  # less is rounding
+        (f32(2000), f32(2), 1 - 1998**2 / 4),  # one value has its power
+        (f32(0.1, 0), f32(0, 0), 1.0),
+        (f32(1, NAN), f32(1, 2), -INF),
+        (f32(1, 2), f32(1, INF), -INF),
+        (f32(1, 2), f32(1, 2, 3), -INF),
+    ],
+)
+def test_explained_variance(got, want, expected):
+    assert explained(got, want) == pytest.approx(expected)
+
+
+def test_kappa_is_agreement_beyond_chance():
+    mostly = np.zeros((1, 10, 10), np.int32)
+    mostly[0, 0] = 1
+    assert agreement(np.zeros_like(mostly), mostly) == 0.9
+    assert kappa(np.zeros_like(mostly), mostly) == 0
+    assert kappa(mostly, mostly) == 1
+    assert kappa(1 - mostly, mostly) < 0
+    assert kappa(mostly, np.zeros_like(mostly)) is None, "where all is one class, all is chance"
+    assert kappa(mostly[0], mostly) == -INF
+    a, b = np.random.default_rng(0).integers(0, 150, (2, 1, 64, 64), np.int32)
+    assert abs(kappa(a, b)) < 0.01
+
+
+def test_one_class_has_no_agreement():
+    maps = np.random.default_rng(0).standard_normal((1, 1, 4, 5)).astype(np.float32)
+    assert agreement(-maps, maps) is None
+
+
 def test_agreement_of_label_maps_and_of_class_maps():
     labels = np.array([[0, 1], [2, 2]], np.int32)[None]
     assert agreement(labels, labels) == 1
@@ -96,10 +136,20 @@ def test_agreement_of_label_maps_and_of_class_maps():
     assert agreement(turned, maps) == pytest.approx(19 / 20)
 
 
+def test_an_absolute_difference_is_never_lost_in_what_is_not_finite():
+    assert absolute(f32(1, 2.5), f32(1, 2)) == 0.5
+    for bad in (NAN, INF):
+        assert absolute(f32(1, bad), f32(1, 2)) == absolute(f32(1, 2), f32(1, bad)) == INF
+
+
 def test_bounds_of_a_precision():
     assert Bounds.of("fp32", False, None, None) == Bounds(FP32_DIFFERENCE)
     assert Bounds.of("fp16", False, None, None) == Bounds(None, cosine=FP16_COSINE)
     assert Bounds.of("fp32", True, None, None).agreement == MASK_AGREEMENT
+    assert Bounds.of("fp16", True, None, None).agreement == MASK_AGREEMENT
+    for precision in ("w8a8", "w8dyn", "w4", "mixed"):
+        assert Bounds.of(precision, True, None, None).agreement == QUANTIZED_AGREEMENT
+        assert Bounds.of(precision, True, 0.5, None).agreement == QUANTIZED_AGREEMENT
     assert Bounds.of("fp32", False, 0.5, None) == Bounds(None, atol=0.5)
     assert Bounds.of("fp16", False, None, 0.9).cosine == 0.9
     assert Bounds.of("fp32", False, None, 0.9) == Bounds(FP32_DIFFERENCE, cosine=0.9)
@@ -108,11 +158,24 @@ def test_bounds_of_a_precision():
 
 @pytest.mark.parametrize(
     ("atol", "min_cosine"),
-    [(-1, None), (NAN, None), (INF, None), (None, 0), (None, 1.1), (None, NAN)],
+    [
+        *((-1, None), (NAN, None), (INF, None), (1e300, None), (1001, None)),
+        *((None, 0), (None, 1.1), (None, NAN), (None, 1e-9), (None, 0.49)),
+    ],
 )
-def test_bounds_that_mean_nothing_are_refused(atol, min_cosine):
-    with pytest.raises(UsageError):
-        Bounds.of("fp32", False, atol, min_cosine)
+@pytest.mark.parametrize("precision", ["fp32", "w8a8"])
+def test_bounds_that_nothing_or_anything_keeps_are_refused(precision, atol, min_cosine):
+    with pytest.raises(UsageError, match=r"is 0 to 1000, not|is 0\.5 to 1, not") as refused:
+        Bounds.of(precision, False, atol, min_cosine)
+    assert refused.value.next.startswith("--")
+
+
+def test_how_much_must_be_explained_follows_what_is_asked():
+    assert Bounds.of("fp32", False, None, None).explained == 0.99
+    assert Bounds.of("fp16", False, None, None).explained == 0.99
+    assert Bounds.of("w8a8", False, None, None).explained == 0.8
+    assert Bounds.of("w8a8", False, None, 0.9).explained == 0.5
+    assert Bounds.of("fp32", False, 0.5, None).explained == 0.5
 
 
 @pytest.fixture
@@ -218,7 +281,6 @@ def test_a_constant_output_fails_whatever_the_bounds(adds_one):
 
 
 def test_a_runtime_that_this_machine_cannot_have_is_no_failure(adds_one, monkeypatch):
-    from edgevit.bundle import parity
     from edgevit_runtimes.errors import DeviceFailed
 
     def refuse(path, engine):
@@ -230,23 +292,160 @@ def test_a_runtime_that_this_machine_cannot_have_is_no_failure(adds_one, monkeyp
     assert found.difference is None
 
 
-def test_labels_are_compared_by_agreement_alone(tmp_path):
-    path = tmp_path / "m.onnx"
-    shape = (1, 4, 5)
+def file_that_returns(path, array, want, precision="fp32"):
+    """An ONNX file that returns an array whatever it is given, its artifact and a case."""
+    shape = array.shape
+    kind = helper.np_dtype_to_tensor_dtype(array.dtype)
     graph = helper.make_graph(
-        [helper.make_node("Identity", ["x"], ["mask"])],
+        [helper.make_node("Constant", [], ["out"], value=numpy_helper.from_array(array))],
         "g",
-        [helper.make_tensor_value_info("x", TensorProto.INT32, shape)],
-        [helper.make_tensor_value_info("mask", TensorProto.INT32, shape)],
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, (1, 3))],
+        [helper.make_tensor_value_info("out", kind, shape)],
     )
     opsets = [helper.make_opsetid("", 18)]
     onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=10), path)
-    spec = TensorSpec("mask", shape, "int32")
-    artifact = Artifact("onnx", path, "fp32", 1, content_sha256(path), (spec,), (spec,), tools={})
-    mask = np.arange(20, dtype=np.int32).reshape(shape) % 3
-    bounds = Bounds.of("fp32", True, None, None)
-    assert check_parity(artifact, [Case("golden", (mask,), (mask,))], bounds).agreement == 1
-    wrong = mask.copy()
-    wrong[0, 0, 0] = 2
-    with pytest.raises(CheckFailed, match=r"mask agreement 0\.95, at least 0\.999"):
-        check_parity(artifact, [Case("golden", (mask,), (wrong,))], bounds)
+    ports = (TensorSpec("x", (1, 3), "float32"),), (TensorSpec("out", shape, str(array.dtype)),)
+    artifact = Artifact("onnx", path, precision, 1, content_sha256(path), *ports, tools={})
+    return artifact, Case("golden", (np.zeros((1, 3), np.float32),), (want,))
+
+
+def checked(path, array, want, precision="fp32", is_map=False, atol=None, min_cosine=None):
+    artifact, one = file_that_returns(path / "m.onnx", array, want, precision)
+    return check_parity(artifact, [one], Bounds.of(precision, is_map, atol, min_cosine))
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "w8a8", "w4"])
+def test_label_maps_are_held_to_their_agreement(precision, tmp_path):
+    rng = np.random.default_rng(0)
+    mask, other = rng.integers(0, 150, (2, 1, 64, 64), np.int32)
+    found = checked(tmp_path, mask, mask, precision, is_map=True)
+    assert found.agreement == 1
+    assert (found.difference, found.absolute, found.cosine, found.sqnr) == (None,) * 4
+    with pytest.raises(CheckFailed, match=r"mask agreement 0\.00\d+, at least 0\.(999|5) "):
+        checked(tmp_path, other, mask, precision, is_map=True)
+
+
+def test_a_quantized_mask_may_differ_where_classes_meet(tmp_path):
+    mask = np.repeat(np.arange(10, dtype=np.int32), 10)[None, :, None] * np.ones(
+        (1, 1, 9), np.int32
+    )
+    moved = np.roll(mask, 1, axis=1)
+    assert checked(tmp_path, moved, mask, "w8a8", is_map=True).agreement == pytest.approx(0.9)
+    with pytest.raises(CheckFailed, match="mask agreement"):
+        checked(tmp_path, np.roll(mask, 6, axis=1), mask, "w8a8", is_map=True)
+
+
+def test_the_commonest_class_is_no_mask(tmp_path):
+    """On a picture that one class nearly fills, it agrees on nearly all pixels."""
+    mask = np.zeros((1, 50, 50), np.int32)
+    mask[0, :10, :10] = 1
+    for wrong in (0, 1):
+        lazy = np.zeros_like(mask)
+        lazy[0, 0, 0] = wrong
+        with pytest.raises(CheckFailed, match=r"kappa|same value everywhere"):
+            checked(tmp_path, lazy, mask, "w8a8", is_map=True)
+
+
+def maps(seed=0, channels=150):
+    return np.random.default_rng(seed).standard_normal((1, channels, 8, 8)).astype(np.float32)
+
+
+def nearly_constant(want):
+    return (want.mean() + 1e-3 * (want - want.mean())).astype(np.float32)
+
+
+def one_dead_channel(want):
+    got = want.copy()
+    got[0, 7] = want[0, 7].mean() + 1e-3 * (want[0, 7] - want[0, 7].mean())
+    return got
+
+
+WRONG = {
+    "scaled by 1000": (lambda want: want * np.float32(1000), "explained variance|difference"),
+    "scaled by 2": (lambda want: want * np.float32(2), "explained variance|difference"),
+    "halved": (lambda want: want / np.float32(2), "explained variance|difference"),
+    "nearly constant": (nearly_constant, "nearly the same value everywhere"),
+    "one dead channel": (one_dead_channel, "channel 7 of out is nearly the same value"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "w8a8"])
+def test_what_a_cosine_forgives_is_found(name, precision, tmp_path):
+    change, sentence = WRONG[name]
+    with pytest.raises(CheckFailed, match=sentence):
+        checked(tmp_path, change(maps()), maps(), precision)
+
+
+@pytest.mark.parametrize("precision", ["w8a8", "fp16"])
+def test_a_common_offset_hides_nothing(precision, tmp_path):
+    """Around 100, any two outputs have a cosine of 0.9999."""
+    want, other = (np.float32(100) + 4 * maps(seed, 3) for seed in (0, 1))
+    assert cosine(other, want) > 0.99
+    with pytest.raises(CheckFailed, match=r"cosine|explained variance"):
+        checked(tmp_path, other, want, precision)
+
+
+@pytest.mark.parametrize(("atol", "min_cosine"), [(1000.0, None), (None, 0.5)])
+def test_no_bound_of_the_users_lets_anything_pass(atol, min_cosine, tmp_path):
+    want = maps()
+    for wrong in (maps(1), -want, np.float32(1e-3) * maps(1)):
+        for precision in ("fp32", "w8a8"):
+            with pytest.raises(CheckFailed):
+                checked(tmp_path, wrong, want, precision, atol=atol, min_cosine=min_cosine)
+
+
+def test_small_outputs_are_not_small_differences(tmp_path):
+    """An absolute bound of 1e-4 is kept by anything that is smaller."""
+    want, other = np.float32(1e-5) * maps(), np.float32(1e-5) * maps(1)
+    assert difference(other, want) < FP32_DIFFERENCE
+    with pytest.raises(CheckFailed, match="explained variance"):
+        checked(tmp_path, other, want)
+    assert checked(tmp_path, want, want).difference == 0
+
+
+def test_a_map_of_one_class_is_held_to_its_values(tmp_path):
+    want = maps(channels=1)
+    found = checked(tmp_path, want, want, "w8a8", is_map=True)
+    assert found.agreement is None
+    for wrong in (-want, want * np.float32(1000)):
+        with pytest.raises(CheckFailed, match=r"cosine|explained variance"):
+            checked(tmp_path, wrong, want, "w8a8", is_map=True)
+    with pytest.raises(CheckFailed, match="explained variance"):  # one value: any cosine is 1
+        checked(tmp_path, f32([2000]), f32([2]), "w8a8")
+
+
+def test_values_that_are_not_finite_are_found_in_every_case(adds_one):
+    cases = [case(), case(NAN), case()]
+    with pytest.raises(CheckFailed, match="absolute difference inf"):
+        check_parity(adds_one, cases, Bounds(None, atol=0.1))
+
+
+def test_a_comparison_with_nothing_is_none(adds_one):
+    with pytest.raises(CheckFailed, match="was compared with nothing"):
+        check_parity(adds_one, [], Bounds())
+
+
+def test_an_output_that_is_missing_is_found(adds_one, monkeypatch):
+    one = case()
+    with pytest.raises(CheckFailed, match=r"m\.onnx has 1 outputs, the network 2"):
+        check_parity(adds_one, [replace(one, outputs=one.outputs * 2)], Bounds())
+
+    class Silent:
+        inputs, outputs = adds_one.inputs, adds_one.outputs
+        __enter__ = __exit__ = lambda *_: None
+
+        def run(self, *_):
+            return ()
+
+    monkeypatch.setattr(parity, "open_session", lambda *_: Silent())
+    with pytest.raises(CheckFailed, match=r"m\.onnx has 0 outputs, the network 1"):
+        check_parity(adds_one, [one], Bounds())
+
+
+def test_good_quantized_outputs_are_kept(tmp_path):
+    """Noise of 27 % of the signal: 11.3 dB, as mvitv2-micro-video has in w4, the least of all."""
+    want = maps()
+    noisy = want + np.float32(0.27) * maps(1)
+    found = checked(tmp_path, noisy, want, "w4")
+    assert found.sqnr == pytest.approx(11.4, abs=0.3)

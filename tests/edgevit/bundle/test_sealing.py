@@ -1,16 +1,20 @@
 import json
 import os
+import secrets
 import shutil
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from edgevit.bundle.opened import MANIFEST, Bundle
+from edgevit.bundle.manifest import MAX_BYTES, dump
+from edgevit.bundle.opened import MANIFEST, Bundle, open_bundle
 from edgevit.bundle.sealing import (
     OURS,
+    STOPS,
     check_destination,
     check_output_file,
     check_writable,
@@ -252,3 +256,171 @@ def test_a_file_that_cannot_be_written_is_told_before(tmp_path: Path) -> None:
         check_output_file(tmp_path / "none" / "a.json")
     with pytest.raises(UsageError, match="is a file"):
         check_output_file(tmp_path / "old.json" / "a.json")
+
+
+@pytest.fixture
+def process_1(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two containers that share a volume are both process 1."""
+    monkeypatch.setattr(os, "getpid", lambda: 1)
+
+
+def test_two_at_once_do_not_meet(tmp_path: Path, process_1: None) -> None:
+    with sealed(tmp_path / "out", force=True) as first:
+        (first / "first").touch()
+        with pytest.raises(OSError, match="full"):
+            fail_in(tmp_path / "out", OSError("full"))
+        with sealed(tmp_path / "other", force=True) as second:
+            (second / "second").touch()
+        assert (first / "first").exists()
+    assert names(tmp_path) == ["other", "other/second", "out", "out/first"]
+
+    with whole_file(tmp_path / "a.json") as one:
+        with whole_file(tmp_path / "a.json") as two:
+            two.write_text("two")
+        one.write_text("one")
+    assert (tmp_path / "a.json").read_text() == "one"
+
+
+@pytest.mark.parametrize("left", [".out.partial-1", ".out.old-1"])
+def test_what_another_process_left_stays_and_blocks_nothing(
+    tmp_path: Path, process_1: None, left: str
+) -> None:
+    place = fake_bundle(tmp_path / "out")
+    theirs = fake_bundle(tmp_path / left) / "README.md"
+    with sealed(place, force=True) as folder:
+        (folder / "new").touch()
+    assert (place / "new").exists()
+    with pytest.raises(UsageError):
+        fail_in(tmp_path / "else", UsageError("no"))
+    assert theirs.read_text() == "old"
+
+
+def test_a_planted_link_is_neither_followed_nor_removed(
+    tmp_path: Path, process_1: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the names of before, and by a guess that is right."""
+    kept = tmp_path / "kept"
+    kept.write_text("mine")
+    monkeypatch.setattr(secrets, "token_hex", lambda *_: "0" * 16)
+    with whole_file(tmp_path / "a.json") as partial:
+        name = partial.name
+    for link in (tmp_path / ".a.json.partial-1", tmp_path / name):
+        link.symlink_to(kept)
+    with pytest.raises(FileExistsError), whole_file(tmp_path / "a.json") as partial:
+        partial.write_text("theirs")
+    monkeypatch.undo()
+    with whole_file(tmp_path / "a.json") as partial:
+        partial.write_text("ours")
+    assert kept.read_text() == "mine"
+    assert (tmp_path / name).is_symlink()
+    assert (tmp_path / "a.json").read_text() == "ours"
+    assert not (tmp_path / "a.json").is_symlink()
+
+
+def test_files_and_directories_have_the_mode_of_any_other(tmp_path: Path) -> None:
+    (tmp_path / "plain").touch()
+    (tmp_path / "directory").mkdir()
+    with whole_file(tmp_path / "a.json") as partial:
+        partial.write_text("x")
+    with sealed(tmp_path / "out", force=False):
+        pass
+    assert (tmp_path / "a.json").stat().st_mode == (tmp_path / "plain").stat().st_mode
+    assert (tmp_path / "out").stat().st_mode == (tmp_path / "directory").stat().st_mode
+
+
+def test_the_longest_name_has_room_for_a_hidden_one(tmp_path: Path) -> None:
+    with whole_file(tmp_path / ("a" * 250 + ".json")) as partial:
+        partial.write_text("x")
+    with sealed(tmp_path / ("b" * 255), force=False):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("golden/mine.txt", "file"),
+        ("golden/mine.npy", "file"),
+        ("golden/deep/mine.txt", "file"),
+        ("golden/empty", "directory"),
+        ("model.mlpackage/mine.txt", "file"),
+        ("model.mlpackage/Data/com.apple.CoreML/weights/mine.bin", "file"),
+        ("model.mlpackage/Data/empty", "directory"),
+        ("golden/mine", "link"),
+        ("model.aimodel", "file"),
+    ],
+)
+def test_force_removes_no_file_of_the_user(
+    bundle_copy: Callable[[], Bundle], name: str, kind: str
+) -> None:
+    place = bundle_copy().path
+    check_destination(place, force=True)
+    mine = place / name
+    mine.parent.mkdir(exist_ok=True)
+    {
+        "file": lambda: mine.write_text("x"),
+        "directory": mine.mkdir,
+        "link": lambda: mine.symlink_to("."),
+    }[kind]()
+    named = "golden/deep" if "deep" in name else name
+    with pytest.raises(UsageError, match=f"holds {named} beside its bundle") as refused:
+        check_destination(place, force=True)
+    assert refused.value.next == "-o another-name"
+    assert mine.exists()
+
+
+def test_a_file_that_the_bundle_does_not_list_is_the_users(
+    bundle_copy: Callable[[], Bundle],
+) -> None:
+    bundle = bundle_copy()
+    files = tuple(file for file in bundle.manifest.files if file.format != "executorch")
+    (bundle.path / MANIFEST).write_text(dump(replace(bundle.manifest, files=files)))
+    with pytest.raises(UsageError, match=r"holds model\.pte beside"):
+        check_destination(bundle.path, force=True)
+
+
+def test_beside_a_manifest_that_cannot_be_read_names_must_do(
+    bundle_copy: Callable[[], Bundle],
+) -> None:
+    place = bundle_copy().path
+    (place / MANIFEST).write_text('{"schema": 1, "edgevit": ')
+    check_destination(place, force=True)
+    (place / "golden" / "mine.txt").touch()
+    with pytest.raises(UsageError, match=r"holds golden/mine\.txt beside"):
+        check_destination(place, force=True)
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (lambda m: replace(m, labels=("a\0", *m.labels[1:])), "is no text"),
+        (lambda m: replace(m, labels=("x" * MAX_BYTES, *m.labels[1:])), "larger than 4 MiB"),
+        (lambda m: replace(m, files=m.files[1:]), r"model\.onnx is not in its manifest"),
+        (lambda m: replace(m, accuracy="measured"), "is not that of its files"),
+    ],
+)
+def test_nothing_is_sealed_that_would_not_open(
+    host_bundle: Bundle, tmp_path: Path, change: Callable[..., object], why: str
+) -> None:
+    place = fake_bundle(tmp_path / "out")
+    text = dump(change(host_bundle.manifest))
+
+    def write() -> None:
+        with sealed(place, force=True) as folder:
+            shutil.copytree(host_bundle.path, folder, dirs_exist_ok=True)
+            (folder / MANIFEST).write_text(text)
+
+    with pytest.raises(UsageError, match=f"Nothing was sealed.*{why}") as refused:
+        write()
+    assert refused.value.exit_code == 2
+    assert names(tmp_path) == ["out", "out/README.md", "out/manifest.json"]
+    text = dump(host_bundle.manifest)
+    write()
+    assert open_bundle(place).manifest == host_bundle.manifest
+
+
+def test_a_terminal_that_closes_does_not_stop_the_cleaning_up() -> None:
+    assert signal.SIGHUP in STOPS
+    before = signal.getsignal(signal.SIGHUP)
+    with uninterrupted():
+        signal.raise_signal(signal.SIGHUP)
+    assert signal.getsignal(signal.SIGHUP) == before

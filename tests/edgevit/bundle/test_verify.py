@@ -14,9 +14,7 @@ from edgevit_runtimes.errors import DeviceFailed, MissingRuntime
 
 
 def test_every_file_is_run_again(host_bundle):
-    seen = []
-    found = verify_bundle(host_bundle, report=lambda path, v: seen.append((path, v)))
-    assert list(found.items()) == seen
+    found = verify_bundle(host_bundle)
     assert list(found) == [file.path for file in host_bundle.manifest.files]
     for file in host_bundle.manifest.files:
         again, sealed = found[file.path], file.verification
@@ -103,3 +101,30 @@ def test_other_golden_data_is_a_failure(name, change, sentence, bundle_copy):
     bundle = resealed(bundle, name, change(bundle.golden(name)))
     with pytest.raises(CheckFailed, match=sentence):
         verify_bundle(bundle, ("onnx",))
+
+
+def sealed_with(bundle: Bundle, **measured) -> Bundle:
+    """The bundle with its ONNX file as a quantized one of which this was measured."""
+    file = bundle.entry("onnx")
+    claimed = replace(file, precision="w8a8", verification=replace(file.verification, **measured))
+    files = tuple(claimed if one == file else one for one in bundle.manifest.files)
+    (bundle.path / "manifest.json").write_text(dump(replace(bundle.manifest, files=files)))
+    return open_bundle(bundle.path)
+
+
+def test_a_quantized_file_computes_here_what_it_did_where_it_was_sealed(bundle_copy):
+    """fp32's own file is far within every bound of w8a8: only what was sealed tells."""
+    bundle = bundle_copy()
+    found = verify_bundle(bundle, ("onnx",))["model.onnx"]
+    near = sealed_with(bundle, sqnr=found.sqnr + 5.9, agreement=found.agreement)
+    assert verify_bundle(near, ("onnx",))["model.onnx"].status == "executed"
+    far = sealed_with(bundle, sqnr=found.sqnr + 6.1)
+    with pytest.raises(CheckFailed, match="something else here than where it was sealed: SQNR"):
+        verify_bundle(far, ("onnx",))
+    assert verify_bundle(far, ("onnx",), min_cosine=0.95)["model.onnx"].status == "executed"
+
+
+def test_a_bundle_of_before_has_no_bound_that_is_not_measured(bundle_copy):
+    """Label maps had 200 dB, and quantized maps no agreement."""
+    old = sealed_with(bundle_copy(), sqnr=None, agreement=None)
+    assert verify_bundle(old, ("onnx",))["model.onnx"].agreement == 1

@@ -93,3 +93,39 @@ def test_features_have_none(tmp_path: Path) -> None:
     assert labels_of(spec("topformer-t-features"), 0, {}) == ()
     with pytest.raises(UsageError, match="has no classes to name"):
         labels_of(spec("topformer-t-features", labels=tmp_path / "names.txt"), 0, {})
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ("a\0b", "Name 1 of .* holds a control character: 'a.x00b'"),
+        ("a\x1b[31mb", "control character"),
+        ("x" * 301, "has 301 characters; 300 are the most"),
+    ],
+)
+def test_a_file_of_names_that_no_bundle_holds_is_refused(
+    line: str, why: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "names.txt"
+    path.write_text(f"{line}\nother\n", encoding="utf-8")
+    with pytest.raises(UsageError, match=why) as refused:
+        labels_of(spec("vit-tiny-16", labels=path), 2, {})
+    assert refused.value.exit_code == 2
+    assert refused.value.next == "--labels NAMES.txt, one name a line"
+    assert refused.value.message.isprintable()
+
+
+def test_names_that_fill_a_manifest_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "names.txt"
+    names = [f"{index}{'道' * 290}" for index in range(1300)]  # 1.1 MiB, and 2.2 with escapes
+    path.write_text("\n".join(names), encoding="utf-8")
+    with pytest.raises(UsageError, match="take 2 MiB in a manifest"):
+        labels_of(spec("vit-tiny-16", labels=path), len(names), {})
+
+
+def test_the_checkpoints_names_are_cleaned() -> None:
+    names = ("a\0b", "bed ", "c\ud800", "d\x1b[31m", "e\u2028f", "Stra\u00dfe", "\u202eright")
+    found = labels_of(spec("vit-tiny-16"), len(names), {"CLASSES": names})
+    assert found == ("a b", "bed", "c", "d [31m", "e f", "Stra\u00dfe", "\u202eright")
+    with pytest.raises(UsageError, match="Name 2 of the checkpoint has 900 characters"):
+        labels_of(spec("vit-tiny-16"), 2, {"CLASSES": ["a", "b" * 900]})

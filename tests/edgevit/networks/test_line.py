@@ -2,7 +2,9 @@
 
 from copy import deepcopy
 from itertools import pairwise
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -301,6 +303,59 @@ def _a_forward(model, example):
 def _a_value(model, example):
     next(m for m in model.modules() if isinstance(m, nn.Conv2d)).weight.mul_(2)
     return model
+
+
+def _held_by(model):
+    """Settings of many kinds on a network, as they are before a pass."""
+    model.kept = {
+        "dict": {"heads": 2},
+        "list": [1, [2, 3]],
+        "tensors": [torch.zeros(10_000)],
+        "array": np.zeros(10_000),
+        "object": SimpleNamespace(deep=SimpleNamespace(scale=1.0)),
+        "set": {1},
+    }
+    model.kept["itself"] = model.kept
+    return model
+
+
+IN_PLACE = {
+    "dict": lambda kept: kept["dict"].update(heads=3),
+    "nested list": lambda kept: kept["list"][1].append(4),
+    "tensor in a list": lambda kept: kept["tensors"][0].view(-1)[5000].fill_(1),
+    "array": lambda kept: kept["array"].put(5000, 1),
+    "object": lambda kept: setattr(kept["object"].deep, "scale", 2.0),
+    "set": lambda kept: kept["set"].add(2),
+    "hook": None,
+    "another tensor": lambda kept: kept.update(tensors=[torch.zeros(10_000)]),
+}
+
+
+@pytest.mark.parametrize("kind", IN_PLACE)
+def test_a_change_in_place_is_seen(kind):
+    model = _held_by(nn.Linear(2, 2))
+    before = line._fingerprint(model)
+    assert line._fingerprint(model) == before
+    if kind == "hook":
+        model.register_forward_hook(lambda *_: None)
+    else:
+        IN_PLACE[kind](model.kept)
+    assert line._fingerprint(model) != before
+
+
+def test_a_pass_that_changes_a_setting_in_place_is_proven(filled, monkeypatch):
+    """The head multiplies by what a dict says, which keeps its number when a pass changes it."""
+    network = network_of(filled, "topformer-t", (64, 64))
+    network.decode_head.scales = {"out": 1.0}
+    network.decode_head.register_forward_hook(lambda head, _, out: out * head.scales["out"])
+
+    def louder(model, example):
+        model.decode_head.scales["out"] = 2.0
+        return model
+
+    monkeypatch.setattr(line, "PASSES", (Pass(louder, "common", ALL_FORMATS, "a test's"),))
+    with pytest.raises(CheckFailed, match="The pass louder changed"):
+        run_line(network, "common")
 
 
 @pytest.mark.parametrize(

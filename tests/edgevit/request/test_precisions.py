@@ -7,6 +7,7 @@ from edgevit.networks.zoo import SYSTEMS
 from edgevit.request.precisions import (
     CANDIDATES,
     INT8,
+    LEAST_AGREEMENT,
     LEAST_SQNR,
     SPREAD,
     candidates,
@@ -47,6 +48,15 @@ def test_near_enough_is_more_than_the_least(precision):
     if least is not None:
         assert not near_enough(precision, least + SPREAD - 0.1)
         assert near_enough(precision, least + SPREAD)
+
+
+@pytest.mark.parametrize("precision", LEAST_SQNR)
+def test_what_was_not_measured_is_not_near(precision):
+    assert not near_enough(precision, None)
+    assert not near_enough(precision, float("nan"))
+    assert near_enough(precision, None, LEAST_AGREEMENT)
+    assert not near_enough(precision, None, LEAST_AGREEMENT - 0.01)
+    assert not near_enough(precision, 3.0, 1.0)
 
 
 def test_a_system_serves_static_int8_and_what_it_names():

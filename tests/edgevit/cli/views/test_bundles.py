@@ -53,6 +53,9 @@ def test_cells():
     assert verification_cells(EXECUTED) == ["executed", "1.5e-06", "-", "99.951%"]
     bare = Verification("executed", "", difference=0.0, absolute=0.0, cosine=1.0)
     assert verification_cells(bare) == ["executed", "0.0e+00", "-", "-"]
+    labels = Verification("executed", "", agreement=0.94, cases=5)
+    assert verification_cells(labels) == ["executed", "-", "-", "94.000%"]
+    assert verification_summary(labels)["difference"] is None
     skipped = Verification("not verified", "skipped by --no-verify")
     assert verification_cells(skipped) == ["not verified: skipped by --no-verify", "-", "-", "-"]
 
