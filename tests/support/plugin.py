@@ -72,6 +72,7 @@ def _settle() -> None:
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Fails the run where a test wrote into what all read; asked once, when the workers ended."""
+    gc.unfreeze()  # else native modules tell at the end of all that was not freed
     config = session.config
     factory = getattr(config, "_tmp_path_factory", None)
     if is_worker(config) or factory is None or factory._basetemp is None:
