@@ -33,7 +33,7 @@ class Bundle:
                 return file
         raise UsageError(
             f"The bundle has no {format} file; it has {', '.join(f.format for f in files)}.",
-            next=f"--runtime {files[0].format}",
+            next=f"--format {files[0].format}",
         )
 
     def entries(self, formats: Sequence[str] = (), engine: str | None = None) -> list[FileEntry]:
@@ -50,7 +50,7 @@ class Bundle:
             raise UsageError(
                 f"{engine} opens {', '.join(suffixes)} files, and there are"
                 f" {', '.join(file.path for file in files)}.",
-                next="the same command without --engine",
+                next="the same command without --runtime",
             )
         return opened
 

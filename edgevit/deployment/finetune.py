@@ -17,13 +17,13 @@ from edgevit.deployment.files import scheme_for
 from edgevit.deployment.load import load
 from edgevit.deployment.prepare import Edited, Prepared, edit, prepare
 from edgevit.errors import UsageError
-from edgevit.evaluation.subject import Subject
 from edgevit.networks.zoo import MODELS
 from edgevit.quantize.study import STYLE
 from edgevit.quantize.training import Forward, Outputs, Training, distill, outputs_of
 from edgevit.request.check import check_export, preprocessing_for
 from edgevit.request.spec import DeploySpec
 from edgevit.steps import Report, Step, silent
+from edgevit.tasks.task import Subject
 from edgevit_export.quiet import quiet
 from edgevit_runtimes.engines import open_session
 

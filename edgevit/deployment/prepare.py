@@ -15,7 +15,6 @@ from edgevit.evaluation.data.datasets import open_data
 from edgevit.evaluation.data.drawn import DRAWN, drawn_pictures, drawn_scenes
 from edgevit.evaluation.data.samples import DataSet
 from edgevit.evaluation.gates import GATES
-from edgevit.evaluation.subject import Subject
 from edgevit.networks.zoo import system_of
 from edgevit.quantize.calibration import Calibration, calibration
 from edgevit.request.check import preprocessing_for
@@ -23,6 +22,7 @@ from edgevit.request.precisions import CANDIDATES
 from edgevit.request.spec import DeploySpec
 from edgevit.steps import Report, Step
 from edgevit.tasks.preprocessing import Preprocessing
+from edgevit.tasks.task import Subject
 
 if TYPE_CHECKING:
     from edgevit.networks.parts.layers import Network

@@ -12,8 +12,7 @@ from edgevit.evaluation.data.samples import Sample
 from edgevit.tasks.pixels.resize import FloatArray
 from edgevit.tasks.preprocessing import Prepared
 from edgevit.tasks.table import TASKS
-from edgevit.tasks.task import Outputs, View
-from edgevit.tasks.task import Subject as Subject
+from edgevit.tasks.task import Outputs, Subject, View
 from edgevit_export.artifact import TensorSpec
 from edgevit_runtimes.session import Session
 

@@ -34,7 +34,7 @@ def check_request(spec: DeploySpec) -> None:
             raise Unsupported(
                 f"{name} files have no precision {precision} ({why_not(precision, name)});"
                 f" they have {', '.join(entry.precisions)}.",
-                next=f"--precision {entry.precisions[0]}, or --runtime without {name}",
+                next=f"--precision {entry.precisions[0]}, or --format without {name}",
             )
     _check_quantization(spec)
     _check_size(spec)

@@ -57,6 +57,6 @@ def narrowed(target: Target, runtimes: tuple[str, ...]) -> tuple[str, ...]:
         if name not in target.formats:
             raise UsageError(
                 f"{target.name} takes {', '.join(target.formats)}, not {name!r}.",
-                next=f"--runtime {target.formats[0]}, or --target host",
+                next=f"--format {target.formats[0]}, or --target host",
             )
     return tuple(name for name in target.formats if name in wanted)

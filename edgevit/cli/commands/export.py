@@ -200,12 +200,11 @@ def export(
         raise UsageError(f"--output takes {' or '.join(OUTPUTS)}, not {output!r}.")
     if fit is not None and fit not in FITS:
         raise UsageError(f"--fit takes {' or '.join(FITS)}, not {fit!r}.")
-    runtime = ",".join(choose(formats, runtime).formats) or None
     base = DeploySpec(
         model=model,
         output_dir=output_dir,
         target=target,
-        runtimes=words(runtime, "--runtime"),
+        runtimes=choose(formats, runtime).formats,
         source=Source(weights, random_weights, num_classes, options(option), labels),
         output="mask" if output == "mask" else "logits",
         preprocessing=preprocessing,

@@ -8,7 +8,7 @@ import typer
 
 from edgevit.cli.choice import choose
 from edgevit.cli.console import Terminal, print_json, print_table
-from edgevit.cli.options import Formats, Json, Quiet, Runtimes, sizes, words
+from edgevit.cli.options import Formats, Json, Quiet, Runtimes, sizes
 from edgevit.cli.views.exported import next_step, print_exported
 
 if TYPE_CHECKING:
@@ -131,14 +131,12 @@ def quantize(
         raise UsageError("`quantize` looks at one input size.", next="give one --input-size")
     if qat and output_dir is None:
         raise UsageError("--qat writes a bundle.", next=f"edgevit quantize {model} --qat -o out")
-    if qat:
-        runtime = ",".join(choose(formats, runtime).formats) or None
     samples = SAMPLES["qat" if qat else "sensitivity"]
     spec = DeploySpec(
         model=model,
         output_dir=output_dir or Path(),  # nothing is written
         target=target,
-        runtimes=words(runtime, "--runtime") if qat else ("onnx",),
+        runtimes=choose(formats, runtime).formats if qat else ("onnx",),
         precision=precision if qat else "w8a8",
         source=Source(weights, random_weights, labels=labels),
         input_size=wanted[0],

@@ -469,7 +469,7 @@ def test_a_precision_that_no_file_of_the_runtime_has_is_refused(spec):
     reason = r"onnx files have no precision p4 \(palettes are Core ML's; w4 is near in size\)"
     with pytest.raises(Unsupported, match=reason) as caught:
         deploy(replace(spec, precision="p4"))
-    assert caught.value.next == "--precision fp32, or --runtime without onnx"
+    assert caught.value.next == "--precision fp32, or --format without onnx"
 
 
 def test_an_imagenet_file_is_not_exported_as_a_segmentation(spec, saved):
