@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.generic]
 MOST_SQNR = 200.0  # dB
 LEAST_SPREAD = 1e-2  # of the largest value; float16 rounds at 5e-4 of it, and hides less than this
+LEAST_REST = 0.1  # of the pixels, beside the commonest class
 
 
 def difference(got: Array, want: Array) -> float:
@@ -88,12 +89,13 @@ def kappa(got: Array, want: Array) -> float | None:
     """Cohen's kappa of two label maps: their agreement beyond chance, `(p - e) / (1 - e)`.
 
     1 for the same maps, 0 or less for any constant and for random ones, however much of a picture
-    one class covers. None where `want` is one class everywhere: then all is chance.
+    one class covers. None where one class of `want` covers nearly all of it: a few pixels on the
+    borders of the rest then are all there is.
     """
     if got.shape != want.shape:
         return -math.inf
     classes, counts = np.unique(want, return_counts=True)
-    if len(classes) == 1:
+    if want.size - counts.max() < LEAST_REST * want.size:
         return None
     same = float((got == want).mean())
     shares = zip(classes, counts / want.size, strict=True)

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from edgevit.bundle.opened import open_bundle
-from edgevit.bundle.parity import FP32_DIFFERENCE
+from edgevit.bundle.parity import FP32_DIFFERENCE, MASK_AGREEMENT
 from edgevit.data import scenes
 from edgevit.deployment.export import deploy
 from edgevit.deployment.golden import GOLDEN_SEED
@@ -290,8 +290,11 @@ def test_every_runtime_agrees(change, spec, saved):
     source = replace(everywhere.source, checkpoint=saved(everywhere.model))
     bundle = deploy(replace(everywhere, source=source))
     for file in bundle.manifest.files:
-        assert file.verification.status == "executed"
-        assert file.verification.difference <= FP32_DIFFERENCE
+        found = file.verification
+        assert found.status == "executed"
+        assert found.difference is None or found.difference <= FP32_DIFFERENCE
+        assert found.agreement is None or found.agreement >= MASK_AGREEMENT
+        assert (found.difference is None) == (everywhere.output == "mask")
         facts = dict(file.facts)
         if file.format == "executorch" and everywhere.reparameterize:
             most = 2 if everywhere.output == "logits" else 3
