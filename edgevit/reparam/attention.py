@@ -1,6 +1,4 @@
-"""Attention in the shapes that mobile kernels take: 3-D products, an explicit softmax, q, k, v
-stacked or apart.
-"""
+"""TopFormer's attention in the shapes that mobile kernels take: 3-D products, q, k, v stacked."""
 
 import torch
 from torch import Tensor, nn
@@ -8,44 +6,26 @@ from torch import Tensor, nn
 from edgevit.models.topformer import Attention
 
 
-class ExplicitAttention(nn.Module):
-    """TopFormer's attention with the heads in the batch of 3-D products."""
+class StackedAttention(nn.Module):
+    """TopFormer's attention with one projection, and the heads in the batch of 3-D products."""
 
     def __init__(self, attention: Attention) -> None:
         super().__init__()
-        self.heads = attention.heads
-        self.to_q, self.to_k, self.to_v = attention.to_q.c, attention.to_k.c, attention.to_v.c
-        self.proj = attention.proj
-
-    def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values, [B, heads * d, h, w] each."""
-        return self.to_q(x), self.to_k(x), self.to_v(x)
+        self.heads, self.proj = attention.heads, attention.proj
+        convs = [attention.to_q.c, attention.to_k.c, attention.to_v.c]
+        self.sizes = [conv.out_channels for conv in convs]
+        self.qkv = _stacked(convs)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, h, w] -> the same shape."""
         batch, _, height, width = x.shape
         groups, tokens = batch * self.heads, height * width
-        q, k, v = (part.reshape(groups, -1, tokens) for part in self.project(x))
+        parts = self.qkv(x).split(self.sizes, dim=1)
+        q, k, v = (part.reshape(groups, -1, tokens) for part in parts)
         weights = torch.bmm(q.transpose(1, 2), k).softmax(dim=-1)
         mixed = torch.bmm(v, weights.transpose(1, 2))
         out: Tensor = self.proj(mixed.reshape(batch, -1, height, width))
         return out
-
-
-class StackedAttention(ExplicitAttention):
-    """The same with one projection for all three."""
-
-    def __init__(self, attention: Attention) -> None:
-        super().__init__(attention)
-        convs = [self.to_q, self.to_k, self.to_v]
-        self.sizes = [conv.out_channels for conv in convs]
-        self.qkv = _stacked(convs)
-        del self.to_q, self.to_k, self.to_v
-
-    def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values, [B, heads * d, h, w] each."""
-        q, k, v = self.qkv(x).split(self.sizes, dim=1)
-        return q, k, v
 
 
 def stack_attention(model: nn.Module) -> nn.Module:
@@ -55,23 +35,9 @@ def stack_attention(model: nn.Module) -> nn.Module:
     same product whether heads are a fourth dimension or part of the first. Needs: batch norms
     folded.
     """
-    return _replace_attention(model, StackedAttention)
-
-
-def explicit_attention(model: nn.Module) -> nn.Module:
-    """Fold the heads into the batch; the projections stay apart (no split, which XNNPACK does not
-    take).
-
-    A head's rows of softmax(q^T k) v^T are the same product whether heads are a fourth dimension or
-    part of the first. Needs: batch norms folded.
-    """
-    return _replace_attention(model, ExplicitAttention)
-
-
-def _replace_attention(model: nn.Module, kind: type[ExplicitAttention]) -> nn.Module:
     for name, module in list(model.named_modules()):
         if isinstance(module, Attention):
-            model.set_submodule(name, kind(module))
+            model.set_submodule(name, StackedAttention(module))
     return model
 
 

@@ -1,6 +1,4 @@
-"""T2T-ViT's linear attention with its constants in one exponent, and in operations that XNNPACK
-takes.
-"""
+"""T2T-ViT's linear attention with its constants in one exponent."""
 
 import math
 
@@ -9,7 +7,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgevit.models.t2t_vit import PERFORMER_EPSILON, FeatureAttend
-from edgevit.reparam.explicit_norms import mean_of_last
 
 
 class ScaledFeatureAttend(nn.Module):
@@ -20,26 +17,15 @@ class ScaledFeatureAttend(nn.Module):
     def forward(self, k: Tensor, q: Tensor, v: Tensor, w: Tensor) -> Tensor:
         """Three [B, N, C] and the directions [m, C] -> [B, N, C]."""
         keys, queries = self.kernel(k, w).transpose(1, 2), self.kernel(q, w)
-        total = torch.bmm(queries, self.sum(keys))
+        total = torch.bmm(queries, keys.sum(dim=-1, keepdim=True))
         # An integer 1 would be converted, outside of XNNPACK.
         return torch.bmm(queries, torch.bmm(keys, v)) / (total + 1.0)
 
     def kernel(self, x: Tensor, w: Tensor) -> Tensor:
         """[B, N, C] -> [B, N, m]."""
         factor = 1 / math.sqrt(w.shape[0] * PERFORMER_EPSILON)
-        return torch.exp(F.linear(x, w) - (self.sum(x * x) * 0.5 - math.log(factor)))
-
-    def sum(self, x: Tensor) -> Tensor:
-        """[B, N, C] -> [B, N, 1]."""
-        return x.sum(dim=-1, keepdim=True)
-
-
-class MeanFeatureAttend(ScaledFeatureAttend):
-    """The same without sums, which XNNPACK does not take."""
-
-    def sum(self, x: Tensor) -> Tensor:
-        """[B, N, C] -> [B, N, 1]."""
-        return mean_of_last(x) * float(x.shape[-1])
+        squares = (x * x).sum(dim=-1, keepdim=True)
+        return torch.exp(F.linear(x, w) - (squares * 0.5 - math.log(factor)))
 
 
 def fold_feature_scales(model: nn.Module) -> nn.Module:
@@ -54,16 +40,4 @@ def fold_feature_scales(model: nn.Module) -> nn.Module:
     for name, module in list(model.named_modules()):
         if isinstance(module, FeatureAttend):
             model.set_submodule(name, ScaledFeatureAttend())
-    return model
-
-
-def means_for_sums(model: nn.Module) -> nn.Module:
-    """Write the sums of linear attention as means: sum_n x_n = n mean(x).
-
-    XNNPACK takes a mean in the form of a global average pool, and no sum. Needs: the scales of the
-    features folded.
-    """
-    for name, module in list(model.named_modules()):
-        if type(module) is ScaledFeatureAttend:
-            model.set_submodule(name, MeanFeatureAttend())
     return model

@@ -16,13 +16,13 @@ from edgevit.errors import CheckFailed, UsageError
 from edgevit.models.layers import Network
 from edgevit.parity import difference
 from edgevit.reparam.ask_class_token import ask_class_token
-from edgevit.reparam.attention import explicit_attention, stack_attention
+from edgevit.reparam.attention import stack_attention
 from edgevit.reparam.class_tokens import answer_for_class_tokens
 from edgevit.reparam.copy_pixels import copy_pixels, copy_uneven_pixels
 from edgevit.reparam.dense_sampling import bound_gathers, sample_by_products
 from edgevit.reparam.explicit_attend import explicit_attend
-from edgevit.reparam.explicit_norms import explicit_norms, fold_norm_affines
-from edgevit.reparam.explicit_performer import fold_feature_scales, means_for_sums
+from edgevit.reparam.explicit_norms import fold_norm_affines
+from edgevit.reparam.explicit_performer import fold_feature_scales
 from edgevit.reparam.fix_pools import fix_pools
 from edgevit.reparam.fix_positions import fix_positions
 from edgevit.reparam.fold_deconv_norms import fold_deconv_norms
@@ -37,7 +37,6 @@ from edgevit.reparam.gather_sampling import sample_by_rows
 from edgevit.reparam.order_windows import order_windows
 from edgevit.reparam.pooling_attention import shape_pooling_attention
 from edgevit.reparam.shift_conv3d import shift_conv3d
-from edgevit.reparam.slice_groups import slice_token_groups
 from edgevit.reparam.split_projections import fold_attention_scales, split_projections
 from edgevit.reparam.unfold_to_conv import unfold_to_conv
 from edgevit.targets import narrowed, target_named
@@ -190,28 +189,18 @@ PASSES: tuple[Pass, ...] = (
         "after weight edits, which want q, k and v apart; one wide projection is faster than three",
     ),
     Pass(
-        _alone(explicit_attention),
-        "format",
-        ("executorch",),
-        "XNNPACK takes 3-D products only and no uneven split, so q, k and v stay apart",
-    ),
-    Pass(
-        _alone(slice_token_groups),
-        "format",
-        ("executorch",),
-        "XNNPACK takes a slice where it leaves an uneven split outside",
-    ),
-    Pass(
         _alone(split_projections),
         "format",
         ("executorch", "litert"),
-        "XNNPACK takes no split; in LiteRT three projections are 1 % faster than one and slices",
+        "one joint projection's int8 output would have one scale for q, k and v; in LiteRT three"
+        " projections are 1 % faster than one and slices",
     ),
     Pass(
         _alone(explicit_attend),
         "format",
-        ALL_FORMATS,
-        "fused attention has no operation in any of the formats, and decomposes worse than this",
+        ("onnx", "litert", "coreml"),
+        "fused attention has no operation in these formats; XNNPACK's spelling is of the program,"
+        " which LiteRT's converter does not take",
     ),
     Pass(
         _alone(shape_pooling_attention),
@@ -231,12 +220,6 @@ PASSES: tuple[Pass, ...] = (
         "format",
         ("litert", "coreml"),
         "resizes where LiteRT reads other pixels than torch; Core ML's are written down nowhere",
-    ),
-    Pass(
-        _alone(means_for_sums),
-        "format",
-        ("executorch",),
-        "XNNPACK has no sum over a dimension",
     ),
     Pass(
         _alone(fold_norm_affines),
@@ -268,12 +251,6 @@ PASSES: tuple[Pass, ...] = (
         "format",
         ("executorch", "litert"),
         "the other samplings: one row read a point is the least that is left outside",
-    ),
-    Pass(
-        _alone(explicit_norms),
-        "format",
-        ("executorch",),
-        "last: each LayerNorm would cut XNNPACK's graph; ONNX and Core ML have it as one operation",
     ),
 )
 

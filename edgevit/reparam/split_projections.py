@@ -83,7 +83,9 @@ def fold_attention_scales(model: nn.Module) -> nn.Module:
     [W_q x, c * W_q x], so its W_q takes s too. Needs: nothing. Leaves: a scale of one.
     """
     for module in model.modules():
-        if isinstance(module, Attention | GhostAttention) and type(module.attend) is Attend:
+        if not isinstance(module, Attention | GhostAttention):
+            continue
+        if type(module.attend) is Attend and module.attend.scale != 1:
             scale, module.attend.scale = module.attend.scale, 1.0
             for linear, rows in _queries(module):
                 linear.weight[:rows].mul_(scale)

@@ -8,12 +8,11 @@ from torch import nn
 
 from edgevit.create import create_model
 from edgevit.models.layers import HardSigmoid
-from edgevit.models.topformer import INJECTIONS, TokenGroups, build, config_of
+from edgevit.models.topformer import INJECTIONS, build, config_of
 from edgevit.models.zoo import model_card
 from edgevit.reparam.fold_fuse import fold_depthwise_fuse
 from edgevit.reparam.fold_gates import fold_hard_sigmoids
 from edgevit.reparam.fold_norms import fold_batch_norms
-from edgevit.reparam.slice_groups import slice_token_groups
 
 
 @pytest.fixture
@@ -116,14 +115,3 @@ def test_there_is_nothing_to_fold_without_a_head(name, folded):
     network = folded(name)
     before = run(network)
     assert equal(run(fold_depthwise_fuse(network)), before)
-
-
-@pytest.mark.parametrize("name", ["topformer-t", "topformer-s-features"])
-@pytest.mark.parametrize("injection", INJECTIONS)
-def test_sliced_groups_are_the_splits(name, injection, folded):
-    network = folded(name, injection=injection)
-    before = run(network)
-    network = slice_token_groups(network)
-    assert not any(isinstance(module, TokenGroups) for module in network.modules())
-    assert equal(run(network), before)
-    assert equal(run(slice_token_groups(network)), before)

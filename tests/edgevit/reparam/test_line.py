@@ -13,7 +13,7 @@ import edgevit
 from edgevit.create import create_model
 from edgevit.errors import CheckFailed, UsageError
 from edgevit.models.layers import GlobalPool, HardSigmoid
-from edgevit.models.topformer import INJECTIONS, Attention, PyramidPool, TokenGroups
+from edgevit.models.topformer import INJECTIONS, Attention, PyramidPool
 from edgevit.parity import FP32_DIFFERENCE, difference
 from edgevit.reparam import line
 from edgevit.reparam.line import ALL_FORMATS, PASSES, Pass, count_ops, reparameterize, run_line
@@ -161,8 +161,8 @@ def test_what_each_format_gets(filled):
     for name in ALL_FORMATS:
         rewritten = reparameterize(network, "host", name)
         kinds = {type(module) for module in rewritten.modules()}
-        assert not kinds & {Attention, HardSigmoid, PyramidPool, *NORMS}
-        assert (TokenGroups in kinds) == (name != "executorch")
+        assert not kinds & {HardSigmoid, PyramidPool, *NORMS}
+        assert (Attention in kinds) == (name == "executorch")
 
 
 def test_the_target_decides_the_format(filled):
@@ -171,7 +171,7 @@ def test_the_target_decides_the_format(filled):
     for target in ("android-arm64", "linux-arm64"):
         model = edgevit.reparameterize(network, target=target)
         kinds[target] = {type(module).__name__ for module in model.modules()}
-    assert "ExplicitAttention" in kinds["android-arm64"]
+    assert "Attention" in kinds["android-arm64"]
     assert "StackedAttention" in kinds["linux-arm64"]
     with pytest.raises(UsageError, match="There is no target 'android'"):
         reparameterize(network, "android")

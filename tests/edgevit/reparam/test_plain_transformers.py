@@ -10,7 +10,6 @@ from torch import nn
 from edgevit.models.t2t_vit import FeatureAttend, SoftSplit
 from edgevit.models.transformer import Attend, Placed, Thirds
 from edgevit.parity import FP32_DIFFERENCE, difference
-from edgevit.reparam.explicit_norms import ExplicitNorm
 from edgevit.reparam.line import ALL_FORMATS, TOLERANCE, run_line
 from edgevit_export.formats import FORMATS, format_named, reader
 from edgevit_export.lower import lower
@@ -44,12 +43,10 @@ def test_the_line_is_exact(plain):
         rewritten = run_line(common, "format", format_)
         assert difference(answer(rewritten, x), answer(network, x)) <= TOLERANCE
         left = kinds(rewritten)
-        assert not left & {Attend, Placed, SoftSplit, FeatureAttend, nn.BatchNorm2d}
-        if format_ == "executorch":
-            assert not left & {nn.LayerNorm, Thirds}
-            assert ExplicitNorm in left
-        else:
-            assert nn.LayerNorm in left
+        assert not left & {Placed, SoftSplit, FeatureAttend, nn.BatchNorm2d}
+        assert nn.LayerNorm in left
+        assert (Attend in left) == (format_ == "executorch")
+        assert (Thirds in left) == (format_ in ("onnx", "coreml"))
 
 
 def test_running_the_line_again_changes_nothing(plain):
