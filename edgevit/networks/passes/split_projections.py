@@ -82,7 +82,9 @@ def fold_attention_scales(model: nn.Module) -> nn.Module:
     part rescaled, [W_q x, c * W_q x], W_q takes s too. Needs: nothing. Leaves: a scale of one.
     """
     for module in model.modules():
-        if isinstance(module, SelfAttention) and type(module.attend) is Attend:
+        if not isinstance(module, SelfAttention):
+            continue
+        if type(module.attend) is Attend and module.attend.scale != 1:
             scale, module.attend.scale = module.attend.scale, 1.0
             for linear, rows in module.query_rows():
                 linear.weight[:rows].mul_(scale)
