@@ -129,6 +129,16 @@ def test_the_interval_is_deterministic_by_seed() -> None:
     assert ratio_interval([2.0] * 5, [1.0] * 5) == (2.0, 2.0, 2.0)
 
 
+@pytest.mark.parametrize("at_once", [1, 7, 40, 1_000_000])
+def test_the_interval_is_the_same_however_many_are_drawn_at_once(
+    at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, b = ([float(1 + (i * k) % 7) for i in range(5)] for k in (3, 5))
+    expected = ratio_interval(a, b, resamples=100)
+    monkeypatch.setattr(timing, "DRAWN", at_once)
+    assert ratio_interval(a, b, resamples=100) == expected
+
+
 @pytest.mark.parametrize(
     ("a", "b"), [([1.0], [1.0, 2.0]), ([], []), ([0.0], [1.0]), ([float("nan")], [1.0])]
 )
