@@ -245,8 +245,8 @@ def test_odd_sizes(spec, size):
 def saved(tmp_path, state_of) -> Callable[..., Path]:
     """A checkpoint of a named network."""
 
-    def save(name: str, **meta: object) -> Path:
-        options = {} if name.endswith("-features") else {"num_classes": 4}
+    def save(name: str, classes: int = 4, **meta: object) -> Path:
+        options = {} if name.endswith("-features") else {"num_classes": classes}
         path = tmp_path / f"{name}.pth"
         state = state_of(create_model(name, **options))
         torch.save({"state_dict": state, "meta": meta}, path)
@@ -437,6 +437,9 @@ def test_a_failure_leaves_the_bundle_that_was_there(spec, plain, monkeypatch):
     open_bundle(spec.output_dir).check()
 
 
+ONE_CLASS = "A mask of topformer-t with one class is that class everywhere"
+
+
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
@@ -459,6 +462,7 @@ def test_a_failure_leaves_the_bundle_that_was_there(spec, plain, monkeypatch):
         ({"input_size": (64,)}, "takes an input size of two numbers"),
         ({"input_size": (70, 64)}, "multiples of 8 pixels, not 70x64"),
         ({"model": "topformer-t-cls", "output": "mask"}, "topformer-t-cls has no mask"),
+        ({"source": Source(random=True, num_classes=1), "output": "mask"}, ONE_CLASS),
     ],
 )
 def test_what_cannot_work_is_refused_before_anything_is_loaded(change, sentence, spec):
@@ -480,6 +484,15 @@ def test_an_imagenet_file_is_not_exported_as_a_segmentation(spec, saved):
     with pytest.raises(CheckpointError, match="would stay random") as caught:
         deploy(replace(spec, source=replace(spec.source, checkpoint=path)))
     assert caught.value.next == f"edgevit export topformer-t-cls --weights {path}"
+    assert not spec.output_dir.exists()
+
+
+def test_a_mask_of_a_checkpoint_with_one_class_is_refused(spec, saved):
+    """No file's mask could be wrong: nothing would be verified."""
+    source = Source(checkpoint=saved("topformer-t", classes=1))
+    with pytest.raises(UsageError, match=ONE_CLASS) as caught:
+        deploy(replace(spec, source=source, output="mask"))
+    assert (caught.value.next, caught.value.exit_code) == ("--output logits", 2)
     assert not spec.output_dir.exists()
 
 
