@@ -33,8 +33,8 @@ class Trained:
 def load(spec: DeploySpec, report: Report) -> Trained:
     """Load the requested weights, or the demo weights of the model.
 
-    Raises `UsageError` where there are none or a mask would have one class, `CheckpointError` where they do not fit or leave a
-    part of the network untrained.
+    Raises `UsageError` where there are none or a mask would have one class, `CheckpointError` where
+    they do not fit or leave a part of the network untrained.
     """
     report(Step("start", f"load {spec.model}"))
     if spec.source.random:
