@@ -45,7 +45,7 @@ def spec(tmp_path, five_classes) -> DeploySpec:
     return DeploySpec(
         "topformer-t",
         tmp_path / "out",
-        runtimes=("onnx",),
+        only_formats=("onnx",),
         source=Source(checkpoint=five_classes),
         input_size=SIZE,
     )
@@ -59,7 +59,7 @@ def plain(tmp_path_factory, five_classes):
         DeploySpec(
             "topformer-t",
             folder,
-            runtimes=("onnx",),
+            only_formats=("onnx",),
             source=Source(checkpoint=five_classes),
             input_size=SIZE,
         )
@@ -133,18 +133,17 @@ DEPLOY = """
 import sys
 from pathlib import Path
 from edgevit.deployment.export import deploy
-from edgevit.request.check import check_request, preprocessing_for
-from edgevit.request.spec import DeploySpec, Evaluate, Quantize, Source
-folder, weights, *runtimes = sys.argv[1:]
-deploy(DeploySpec("topformer-t", Path(folder), runtimes=tuple(runtimes), input_size=(64, 64),
-                  weights=Path(weights) if weights else None))
+from edgevit.request.spec import DeploySpec, Source
+folder, weights, *formats = sys.argv[1:]
+deploy(DeploySpec("topformer-t", Path(folder), only_formats=tuple(formats), input_size=(64, 64),
+                  source=Source(Path(weights) if weights else None)))
 """
 
 
-def deploy_elsewhere(folder: Path, weights: str, *runtimes: str) -> None:
+def deploy_elsewhere(folder: Path, weights: str, *formats: str) -> None:
     """The same in a new process with other hashes."""
     done = subprocess.run(
-        [sys.executable, "-c", DEPLOY, str(folder), weights, *runtimes],
+        [sys.executable, "-c", DEPLOY, str(folder), weights, *formats],
         capture_output=True,
         text=True,
         check=False,
@@ -222,7 +221,7 @@ def test_no_verify_says_so(spec):
 
 
 def test_core_ml_is_exported_and_says_that_it_was_not_run(spec):
-    bundle = deploy(replace(spec, target="ios-arm64", runtimes=()))
+    bundle = deploy(replace(spec, target="ios-arm64", only_formats=()))
     (file,) = bundle.manifest.files
     assert (file.format, file.precision) == ("coreml", "fp16")
     assert dict(file.facts)["compute_precision"] == "fp16"
@@ -286,7 +285,7 @@ def test_the_other_tasks(name, outputs, spec, saved):
     ids=lambda change: " ".join(f"{k} {v}" for k, v in change.items()),
 )
 def test_every_runtime_agrees(change, spec, saved):
-    everywhere = replace(spec, runtimes=("onnx", "executorch", "litert"), **change)
+    everywhere = replace(spec, only_formats=("onnx", "executorch", "litert"), **change)
     source = replace(everywhere.source, checkpoint=saved(everywhere.model))
     bundle = deploy(replace(everywhere, source=source))
     for file in bundle.manifest.files:
@@ -311,7 +310,7 @@ def test_larger_variants_on_android(name, spec, saved):
             model=name,
             source=replace(spec.source, checkpoint=saved(name)),
             target="android-arm64",
-            runtimes=(),
+            only_formats=(),
             input_size=None,
         )
     )
@@ -446,7 +445,7 @@ ONE_CLASS = "A mask of topformer-t with one class is that class everywhere"
         ({"model": "topformer-q"}, "There is no model 'topformer-q'"),
         ({"target": "vax"}, "There is no target 'vax'"),
         (
-            {"runtimes": ("coreml",), "target": "android-arm64"},
+            {"only_formats": ("coreml",), "target": "android-arm64"},
             "takes executorch, onnx, litert, no",
         ),
         ({"precision": "fp8"}, "There is no precision 'fp8'"),
