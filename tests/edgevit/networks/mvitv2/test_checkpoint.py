@@ -178,7 +178,7 @@ def test_the_class_token_is_found_and_its_rule_is_the_projects(micro_cls, tmp_pa
 def test_timms_files_prepare_their_pictures_otherwise(micro, tmp_path):
     _, official = load(MICRO, save(tmp_path / "official.pth", micro))
     _, timm = load(MICRO, save(tmp_path / "timm.pth", in_timm(micro)))
-    assert (official.recipe, timm.recipe) == (None, "timm-mvit")
+    assert (official.preparation, timm.preparation) == (None, "timm-mvit")
 
 
 @pytest.mark.parametrize("timm", [False, True])
