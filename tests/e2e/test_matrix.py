@@ -14,7 +14,7 @@ from edgevit_export.formats import FORMATS
 
 # Every network of ours but topformer-t, which is `host_bundle`'s.
 MICRO = [name for name in MODELS if "-micro" in name]
-# XNNPACK's subgraphs, and what issue 3 asks for at most.
+# The most XNNPACK subgraphs that a system may have.
 SUBGRAPHS = {"vit": 2, "vitpose": 2, "t2t_vit": 2, "mvitv2": 10, "vit_adapter": 10}
 MOST_DIMENSIONS = 5  # that a Core ML tensor may have
 # What our networks become on a Mac or an iPhone: plain arithmetic on dense tensors. Nothing

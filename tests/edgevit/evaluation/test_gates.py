@@ -12,7 +12,7 @@ from edgevit.evaluation.metrics.agreement import AGREEMENTS
 from edgevit.evaluation.metrics.labeled import METRICS
 from edgevit.request.spec import PRECISIONS
 
-# As issue 4 has them, written a second time on purpose.
+# The promised gates, written a second time on purpose.
 WANTED = {
     "w8a8": (0.98, 0.97, 0.98, 0.98),
     "mixed": (0.98, 0.97, 0.98, 0.98),

@@ -4,10 +4,10 @@ from copy import deepcopy
 
 import pytest
 import torch
-from edgevit.networks.passes.fold_norm_affines import fold_norm_affines
 from torch import nn
 
 from edgevit.networks.parts.norm_readers import ScaledNorm
+from edgevit.networks.passes.fold_norm_affines import fold_norm_affines
 from edgevit.quantize.weights.equalize import (
     bounded,
     equalize_layers,
