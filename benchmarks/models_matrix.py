@@ -232,7 +232,7 @@ def left_outside(rows: Mapping[str, Any]) -> str:
 def not_run(rows: Mapping[str, Any]) -> str:
     """The networks that have no row yet, in one sentence."""
     names = [card.name for card in wanted([]) if card.name not in rows]
-    return f"Not run yet: {', '.join(names)}." if names else "Every one of them has been run."
+    return f"Not run yet: {', '.join(names)}." if names else "All of them were run."
 
 
 def page(rows: Mapping[str, Any]) -> str:

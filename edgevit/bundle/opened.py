@@ -22,7 +22,7 @@ class Bundle:
     path: Path
     manifest: Manifest
 
-    def entry(self, format: str | None = None) -> FileEntry:  # noqa: A002 - the design's word
+    def entry(self, format: str | None = None) -> FileEntry:  # noqa: A002 - a file format, as everywhere
         """The file of this format, or the first that runs here; raises `UsageError`."""
         files = self.manifest.files
         if format is None:

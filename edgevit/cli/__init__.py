@@ -33,7 +33,7 @@ OPTION = re.compile(r"-\D")  # and no negative number
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """The `edgevit` program; leaves with DESIGN's exit codes."""
+    """The `edgevit` program; exits with the codes of docs/architecture.md."""
     # Must precede any import of onnxruntime, whose Linux wheels start a telemetry thread.
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     _open_closed_streams()

@@ -11,7 +11,7 @@ from edgevit.cli.commands import list as list_
 from edgevit.version import __version__
 
 app = typer.Typer(
-    help="Take a vision transformer from a training checkpoint to a verified file for a phone.",
+    help="Make verified files for phones from the checkpoint of a vision transformer.",
     epilog="""\b
 Start here:
   edgevit list
@@ -28,7 +28,7 @@ def common(
     context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
     debug: Annotated[
-        bool, typer.Option("--debug", help="Show tracebacks; works after any command too.")
+        bool, typer.Option("--debug", help="Show tracebacks; also works after any command.")
     ] = False,
 ) -> None:
     """Options of the program itself."""
@@ -48,25 +48,21 @@ app.command(
 app.command(
     "verify", short_help="Check a bundle's hashes and run its files.", epilog=verify.EXAMPLES
 )(verify.verify)
-app.command("run", short_help="Show what a bundle sees in photos or videos.", epilog=run.EXAMPLES)(
-    run.run
-)
+app.command("run", short_help="Run a bundle on photos or videos.", epilog=run.EXAMPLES)(run.run)
 app.command("bench", short_help="Time the files of a bundle.", epilog=bench.EXAMPLES)(bench.bench)
-app.command("eval", short_help="Score a bundle's files against fp32.", epilog=eval_.EXAMPLES)(
+app.command("eval", short_help="Measure the accuracy of a bundle's files.", epilog=eval_.EXAMPLES)(
     eval_.evaluate
 )
-app.command("quantize", short_help="What a network loses by being int8.", epilog=quantize.EXAMPLES)(
-    quantize.quantize
-)
-app.command("list", short_help="Every model.", epilog=list_.EXAMPLES)(list_.list_models)
-app.command("info", short_help="What is known about one model.", epilog=info.EXAMPLES)(info.info)
-app.command("inspect", short_help="What is in an exported file.", epilog=inspect.EXAMPLES)(
+app.command(
+    "quantize", short_help="Measure int8 losses, or fine-tune for int8.", epilog=quantize.EXAMPLES
+)(quantize.quantize)
+app.command("list", short_help="List all models.", epilog=list_.EXAMPLES)(list_.list_models)
+app.command("info", short_help="Show one model.", epilog=info.EXAMPLES)(info.info)
+app.command("inspect", short_help="Show the content of an exported file.", epilog=inspect.EXAMPLES)(
     inspect.inspect
 )
-app.command("doctor", short_help="What this machine has and lacks.", epilog=doctor.EXAMPLES)(
-    doctor.doctor
-)
-app.add_typer(device.app, name="device", short_help="What measuring and trying elsewhere needs.")
+app.command("doctor", short_help="Check what is installed.", epilog=doctor.EXAMPLES)(doctor.doctor)
+app.add_typer(device.app, name="device", short_help="Set up other runtimes.")
 
 
 def invoke(words: list[str]) -> int:

@@ -8,24 +8,22 @@ import typer
 
 from edgevit.errors import UsageError
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
-Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print results and failures only.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document to stdout.")]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print only results and failures.")]
 Atol = Annotated[
     float | None,
     typer.Option(
-        metavar="NUMBER", help="Allow this absolute difference instead of the relative 1e-4."
+        metavar="NUMBER", help="Maximum absolute difference, instead of the relative 1e-4."
     ),
 ]
-MinCosine = Annotated[
-    float | None, typer.Option(metavar="NUMBER", help="Ask for at least this cosine.")
-]
+MinCosine = Annotated[float | None, typer.Option(metavar="NUMBER", help="Minimum cosine.")]
 Formats = Annotated[
     str | None,
     typer.Option(
         "-f",
         "--format",
         metavar="NAMES",
-        help="Only these, comma-separated: onnx, executorch, litert, coreml.",
+        help="Only these formats, comma-separated: onnx, executorch, litert, coreml.",
     ),
 ]
 Runtimes = Annotated[
@@ -34,7 +32,7 @@ Runtimes = Annotated[
         "-r",
         "--runtime",
         metavar="NAMES",
-        help="Only what these open: onnxruntime, executorch, litert, coreml.",
+        help="Only files of these runtimes: onnxruntime, executorch, litert, coreml.",
     ),
 ]
 # As above, in commands that can open a file in another runtime than its format's own.
@@ -44,8 +42,8 @@ AnyRuntime = Annotated[
         "-r",
         "--runtime",
         metavar="NAMES",
-        help="Only what these open: onnxruntime, executorch, litert, coreml; or tflite-runtime, the"
-        " classic one, for .tflite files.",
+        help="Only files of these runtimes: onnxruntime, executorch, litert, coreml; or the classic"
+        " tflite-runtime, for .tflite files.",
     ),
 ]
 # What --runtime was called while it took formats.
@@ -58,9 +56,7 @@ WHOLE = re.compile(r"-?[0-9]{1,18}")
 
 
 def words(text: str | None, option: str) -> tuple[str, ...]:
-    """A comma list as a tuple, empty where nothing was given; raises `UsageError` on an empty
-    list.
-    """
+    """A comma-separated list as a tuple, empty for None; raises `UsageError` if it has no name."""
     names = tuple(word.strip() for word in (text or "").split(",") if word.strip())
     if text is not None and not names:
         raise UsageError(f"{option} takes names separated by commas, not {text!r}.")
@@ -68,7 +64,7 @@ def words(text: str | None, option: str) -> tuple[str, ...]:
 
 
 def numbers(text: str, option: str) -> tuple[int, ...]:
-    """A comma list of whole numbers; raises `UsageError`."""
+    """A comma-separated list of whole numbers; raises `UsageError`."""
     parts = words(text, option)
     if not all(WHOLE.fullmatch(part) for part in parts):
         raise UsageError(f"{option} takes whole numbers separated by commas, not {text!r}.")
@@ -76,8 +72,9 @@ def numbers(text: str, option: str) -> tuple[int, ...]:
 
 
 def sizes(texts: list[str] | None) -> tuple[tuple[int, ...] | None, ...]:
-    """Each `H W` or `HxW`, for video `T H W`; raises `UsageError`. None asked for: the model's own
-    size.
+    """Parse `H W` or `HxW` (video: `T H W`). No text gives `(None,)`, the model's own size.
+
+    Raises `UsageError`.
     """
     parsed: list[tuple[int, ...] | None] = []
     for text in texts or []:
@@ -93,7 +90,7 @@ def sizes(texts: list[str] | None) -> tuple[tuple[int, ...] | None, ...]:
 
 
 def options(texts: list[str] | None) -> tuple[tuple[str, object], ...]:
-    """`KEY=VALUE` pairs, whole numbers as such; raises `UsageError`."""
+    """Parse `KEY=VALUE` pairs; whole numbers become int. Raises `UsageError`."""
     pairs: dict[str, object] = {}
     for text in texts or []:
         key, equals, value = text.partition("=")

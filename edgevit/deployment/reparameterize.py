@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 def reparameterize(
     model: "Network",
     target: str = "android-arm64",
-    format: str | None = None,  # noqa: A002 - the design's word
+    format: str | None = None,  # noqa: A002 - a file format, as everywhere
     seed: int = 0,
     report: "Callable[[PassReport], None]" = lambda _: None,
 ) -> "Network":

@@ -208,7 +208,7 @@ def _state(value: object, known: set[int]) -> object:
 def run_line(
     model: Network,
     stage: Stage,
-    format: str | None = None,  # noqa: A002 - the design's word
+    format: str | None = None,  # noqa: A002 - a file format, as everywhere
     seed: int = 0,
     report: Callable[[PassReport], None] = lambda _: None,
 ) -> Network:

@@ -64,7 +64,7 @@ class Predictor:
 def predict(
     bundle: Bundle,
     source: Source,
-    format: str | None = None,  # noqa: A002 - the design's word
+    format: str | None = None,  # noqa: A002 - a file format, as everywhere
     boxes: Sequence[Box] | None = None,
 ) -> Result:
     """What the network sees, through the file of `format`, as a result of the bundle's task.
@@ -80,7 +80,7 @@ def predict(
 @contextlib.contextmanager
 def open_predictor(
     bundle: Bundle,
-    format: str | None = None,  # noqa: A002 - the design's word
+    format: str | None = None,  # noqa: A002 - a file format, as everywhere
     settings: Settings = USUAL,
     threads: int = 1,
 ) -> Iterator[Predictor]:

@@ -40,7 +40,7 @@ def run_files(
     bundle: Path,
     sources: Sequence[Path],
     output_dir: Path,
-    format: str | None = None,  # noqa: A002 - the design's word
+    format: str | None = None,  # noqa: A002 - a file format, as everywhere
     settings: Settings = USUAL,
     threads: int = 1,
     boxes: Path | None = None,

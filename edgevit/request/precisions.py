@@ -38,7 +38,7 @@ def near_enough(precision: str, sqnr: float | None, agreement: float | None = No
     return agreement is not None and agreement >= LEAST_AGREEMENT
 
 
-def candidates(precision: str, format: str) -> tuple[str, ...]:  # noqa: A002 - the design's word
+def candidates(precision: str, format: str) -> tuple[str, ...]:  # noqa: A002 - a file format, as everywhere
     """What of a precision a format has, in the order to try it; () where it has none."""
     held = FORMATS[format].precisions
     names = CANDIDATES[precision]

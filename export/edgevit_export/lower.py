@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def lower(
     model: "nn.Module",
     example: "tuple[Tensor, ...]",
-    format: str,  # noqa: A002 - the design's word
+    format: str,  # noqa: A002 - a file format, as everywhere
     scheme: Scheme,
     path: Path,
     names: Names,

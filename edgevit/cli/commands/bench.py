@@ -19,31 +19,35 @@ Examples:
 def bench(
     bundle: BundlePath,
     device: Annotated[
-        str, typer.Option(metavar="DEVICE", help="Where to measure; this version: local.")
+        str,
+        typer.Option(
+            metavar="DEVICE", help="The device to measure on. Only local in this version."
+        ),
     ] = "local",
     formats: Formats = None,
     runtime: AnyRuntime = None,
     engine: Engine = None,
     threads: Annotated[
-        str, typer.Option(metavar="NUMBERS", help="Thread counts, comma-separated.")
+        str, typer.Option(metavar="NUMBERS", help="Thread counts to measure, comma-separated.")
     ] = "1",
     warmup: Annotated[
-        int, typer.Option(metavar="NUMBER", help="Runs before the clock counts.")
+        int, typer.Option(metavar="NUMBER", help="Warm-up runs that are not timed.")
     ] = 5,
-    runs: Annotated[int, typer.Option(metavar="NUMBER", help="Timed runs at least.")] = 50,
+    runs: Annotated[int, typer.Option(metavar="NUMBER", help="Minimum number of timed runs.")] = 50,
     min_secs: Annotated[
-        float, typer.Option(metavar="SECONDS", help="Measure at least this long.")
+        float, typer.Option(metavar="SECONDS", help="Minimum measuring time.")
     ] = 1.0,
     max_secs: Annotated[
-        float, typer.Option(metavar="SECONDS", help="And at most this long each time.")
+        float, typer.Option(metavar="SECONDS", help="Maximum measuring time per repeat.")
     ] = 30.0,
     repeat: Annotated[
-        int, typer.Option(metavar="NUMBER", help="Cold starts, each with its own timed runs.")
+        int,
+        typer.Option(metavar="NUMBER", help="Number of cold starts, each followed by timed runs."),
     ] = 3,
     output: Annotated[
         Path | None,
         typer.Option(
-            "-o", "--output", metavar="FILE", help="Write the JSON with raw samples here."
+            "-o", "--output", metavar="FILE", help="Write JSON with the raw samples to this file."
         ),
     ] = None,
     as_json: Json = False,
@@ -51,11 +55,11 @@ def bench(
 ) -> None:
     """Time the files of a bundle: cold start, then p10, p50, p90 and p99 of warm runs.
 
-    Each file is loaded cold in a process of its own, then run in this one; the files take turns.
-    The input is the bundle's golden picture.
+    For the cold start, each file is loaded in a separate process. For the warm runs, the files
+    take turns in this process. The input is the bundle's golden picture.
 
-    The runtimes' threads wait as they do in any other program: unlike the other commands, bench
-    does not set OMP_WAIT_POLICY=PASSIVE. Measure on a machine that does nothing else.
+    Unlike the other commands, bench does not set OMP_WAIT_POLICY=PASSIVE, so the threads of the
+    runtimes wait as in any other program. Measure on a machine that does nothing else.
     """
     from edgevit.bundle.sealing import check_output_file
     from edgevit.cli.views.bench import COLUMNS, bench_rows
@@ -88,7 +92,7 @@ def bench(
         else:
             print_table(COLUMNS, bench_rows(result), "Milliseconds")
         terminal.note(
-            "A latency covers the file's own outputs only: no preprocessing, no mask stage."
+            "A latency is for the file alone, without preprocessing and without the mask stage."
         )
         quoted = shlex.quote(str(bundle))
         if output is None and not as_json:

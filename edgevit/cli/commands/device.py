@@ -1,4 +1,4 @@
-"""`edgevit device`: what measuring and trying files elsewhere needs."""
+"""`edgevit device`: set up other runtimes for files."""
 
 import sys
 from typing import Annotated
@@ -16,40 +16,40 @@ Examples:
   edgevit device setup tflite
   edgevit device setup tflite --force"""
 
-app = typer.Typer(help="What measuring and trying files elsewhere needs.", rich_markup_mode=None)
+app = typer.Typer(help="Set up what other runtimes and devices need.", rich_markup_mode=None)
 
 
 @app.callback(invoke_without_command=True)
 def device(context: typer.Context) -> None:
-    """What measuring and trying files elsewhere needs."""
+    """Set up what other runtimes and devices need."""
     if context.invoked_subcommand is None:
         sys.stdout.write(f"{context.get_help()}\n")
         raise typer.Exit(2)
 
 
-@app.command("setup", short_help="Make what a runtime needs beside edgevit.", epilog=SETUP)
+@app.command("setup", short_help="Install a runtime in a separate environment.", epilog=SETUP)
 def setup(
     name: Annotated[
         str, typer.Argument(metavar="NAME", help="tflite: the classic tflite-runtime 2.14.0.")
     ],
     force: Annotated[
-        bool, typer.Option("--force", help="Make it again, though it is there.")
+        bool, typer.Option("--force", help="Make it again, even if it exists.")
     ] = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Make the environment of a runtime that cannot be installed beside edgevit.
+    """Make a separate environment for a runtime that cannot be installed together with edgevit.
 
-    tflite: tflite-runtime and numpy 1, pinned, for trying .tflite files as old boards run them
-    (`edgevit verify BUNDLE --runtime tflite-runtime`). Downloads with pip into a directory of the
-    user, or the one that EDGEVIT_TFLITE_HOME names, and nowhere else.
+    tflite: tflite-runtime and numpy 1, pinned, to run .tflite files as old boards do
+    (`edgevit verify BUNDLE --runtime tflite-runtime`). Downloads with pip, only into a directory
+    of the user or the one in EDGEVIT_TFLITE_HOME.
     """
     from edgevit.cli.views.setup import COLUMNS, setup_facts, setup_row
     from edgevit_runtimes.setup import bytes_of, find_tflite, plan_tflite, setup_tflite
 
     if name not in SETUPS:
         raise UsageError(
-            f"There is no runtime {name!r} to set up; there is {', '.join(SETUPS)}.",
+            f"There is no runtime {name!r} to set up; known: {', '.join(SETUPS)}.",
             next="edgevit device setup tflite",
         )
     with Terminal(quiet) as terminal:

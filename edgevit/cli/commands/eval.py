@@ -23,16 +23,16 @@ def evaluate(
         str,
         typer.Option(
             metavar="DIR|scenes",
-            help="A folder (a directory a class; images and annotations; COCO keypoints; pictures"
-            " alone), or `scenes`, the drawn ones that no training has seen.",
+            help="A folder (one directory per class; images and annotations; COCO keypoints; or"
+            " only pictures), or `scenes`: drawn scenes that were not used for training.",
         ),
     ],
     weights: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="The checkpoint of the bundle, for the fp32 network."),
+        typer.Option(metavar="FILE", help="The checkpoint of the bundle, to measure fp32 too."),
     ] = None,
     max_samples: Annotated[
-        int | None, typer.Option(metavar="NUMBER", help="So many pictures or clips at most.")
+        int | None, typer.Option(metavar="NUMBER", help="Maximum number of pictures or clips.")
     ] = None,
     formats: Formats = None,
     runtime: Runtimes = None,
@@ -40,25 +40,26 @@ def evaluate(
         str | None,
         typer.Option(
             metavar="RULE",
-            help="Masks: `ignore`, 0 is no class and c is class c - 1 (ADE20K's), or `keep`.",
+            help="For masks: `keep`, or `ignore`: 0 is no class, c is class c - 1 (as in ADE20K).",
         ),
     ] = None,
     batch: Annotated[
-        int, typer.Option(metavar="NUMBER", help="Inputs that torch runs at once.")
+        int, typer.Option(metavar="NUMBER", help="Batch size of the fp32 network in torch.")
     ] = 8,
     threads: Annotated[
-        int, typer.Option(metavar="NUMBER", help="Threads that a runtime may use.")
+        int, typer.Option(metavar="NUMBER", help="Number of threads of each runtime.")
     ] = 1,
     accept_accuracy: Annotated[
-        bool, typer.Option("--accept-accuracy", help="Exit with 0 where a file misses its gate.")
+        bool, typer.Option("--accept-accuracy", help="Exit with 0 even if a file misses its gate.")
     ] = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Score every file of a bundle, and its fp32 network, on labeled data: top-1, mIoU, PCK or AP.
+    """Measure the accuracy of every file of a bundle, and of its fp32 network, on labeled data.
 
-    Without labels it measures how well they agree. The result goes into the manifest. After Ctrl-C
-    the same command resumes. Exits with 1 if a file misses its gate.
+    The metric is top-1, mIoU, PCK or AP; without labels, the agreement of each file with fp32. The
+    scores are written into the manifest. After Ctrl-C the same command resumes. Exits with 1 if a
+    file misses its gate.
     """
     from edgevit.bundle.opened import open_bundle
     from edgevit.cli.views.evaluation import (
@@ -101,9 +102,7 @@ def evaluate(
             print_table(evaluation_columns(scores), evaluation_rows(scores), title)
         for path, measured in scores.files.items():
             if measured.worst is not None:
-                terminal.note(
-                    f"{path}: of one picture the lowest {scores.metric} is {measured.worst:.4f}"
-                )
+                terminal.note(f"{path}: the worst picture has {scores.metric} {measured.worst:.4f}")
         terminal.done(f"wrote the scores into {bundle / 'manifest.json'}")
         if not accept_accuracy:
             scores.require()

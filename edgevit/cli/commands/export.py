@@ -34,19 +34,19 @@ Examples:
 
 
 def export(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A name of `edgevit list`.")],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A name from `edgevit list`.")],
     weights: Annotated[
         Path | None,
         typer.Option(
             "--weights",
             "--checkpoint",
             metavar="FILE",
-            help="Your checkpoint; without it, our demo weights.",
+            help="Your checkpoint. Default: the demo weights.",
         ),
     ] = None,
     random_weights: Annotated[
         bool,
-        typer.Option("--random-weights", help="Seeded random weights: for measuring speed alone."),
+        typer.Option("--random-weights", help="Use seeded random weights, to measure speed only."),
     ] = False,
     target: Annotated[
         str,
@@ -60,7 +60,7 @@ def export(
             "-o",
             "--output-dir",
             metavar="DIR",
-            help="The bundle; several sizes or precisions lie below it.",
+            help="Directory of the bundle; with several sizes or precisions, of all bundles.",
         ),
     ] = Path("out"),
     input_size: Annotated[
@@ -68,7 +68,7 @@ def export(
         typer.Option(
             "--input-size",
             metavar="H W",
-            help="In pixels (video: frames H W); may be repeated. Else the model's own.",
+            help="In pixels (video: FRAMES H W). May be repeated. Default: the model's own.",
         ),
     ] = None,
     precision: Annotated[
@@ -77,55 +77,61 @@ def export(
             "-p",
             "--precision",
             metavar="NAMES",
-            help="fp32, int8 (the best recipe that keeps its accuracy) or another of"
-            " `edgevit list --precisions`; comma-separated. Else the target's own.",
+            help="fp32, int8 (the best that passes its accuracy gate) or another precision from"
+            " `edgevit list --precisions`; comma-separated. Default: the target's own.",
         ),
     ] = None,
     formats: Formats = None,
     runtime: Runtimes = None,
     output: Annotated[
-        str, typer.Option(metavar="KIND", help="logits, or mask (upsample and argmax inside).")
+        str, typer.Option(metavar="KIND", help="logits, or mask (resize and argmax in the file).")
     ] = "logits",
     preprocessing: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="How pictures are prepared; else as for the weights."),
+        typer.Option(
+            metavar="NAME", help="How pictures are prepared. Default: as the weights need it."
+        ),
     ] = None,
     fit: Annotated[
         str | None,
-        typer.Option(metavar="KIND", help="How photos meet the size: stretch or pad."),
+        typer.Option(metavar="KIND", help="How photos get the input size: stretch or pad."),
     ] = None,
     labels: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Class names, one a line.")
+        Path | None, typer.Option(metavar="FILE", help="Class names, one per line.")
     ] = None,
     num_classes: Annotated[
         int | None,
-        typer.Option(metavar="NUMBER", help="Only a check: the checkpoint has the number."),
+        typer.Option(
+            metavar="NUMBER", help="Check that the checkpoint has this number of classes."
+        ),
     ] = None,
     option: Annotated[
         list[str] | None,
-        typer.Option(metavar="KEY=VALUE", help="Of the architecture, e.g. injection=fuse_sum."),
+        typer.Option(
+            metavar="KEY=VALUE", help="Option of the architecture, e.g. injection=fuse_sum."
+        ),
     ] = None,
     opset: Annotated[
         int, typer.Option(metavar="NUMBER", help="ONNX operator set, 18 or newer.")
     ] = 18,
     seed: Annotated[
-        int, typer.Option(metavar="NUMBER", help="Of the random inputs files are compared on.")
+        int, typer.Option(metavar="NUMBER", help="Seed of the random inputs for comparisons.")
     ] = 0,
     calibration_data: Annotated[
         str,
         typer.Option(
             metavar="DIR",
-            help="Pictures like those the network will see, for int8; else drawn scenes.",
+            help="Folder of typical pictures, to calibrate int8 files; `scenes`: drawn scenes.",
         ),
     ] = "scenes",
     calibration_samples: Annotated[
-        int, typer.Option(metavar="NUMBER", help="How many of them, 1 to 512.")
+        int, typer.Option(metavar="NUMBER", help="Number of calibration pictures, 1 to 512.")
     ] = 64,
     observer: Annotated[
         str | None,
         typer.Option(
             metavar="NAME",
-            help="How int8 ranges are read: mse, percentile or minmax. Else the recipe's own.",
+            help="How int8 ranges are computed: mse, percentile or minmax. Default: by precision.",
         ),
     ] = None,
     keep_float: Annotated[
@@ -133,7 +139,7 @@ def export(
         typer.Option(
             "--keep-float",
             metavar="PATTERN",
-            help="Layers (module paths with *) that stay float; may be repeated.",
+            help="Layers to keep float: module paths with *. May be repeated.",
         ),
     ] = None,
     eval_data: Annotated[
@@ -141,50 +147,52 @@ def export(
         typer.Option(
             "--eval-data",
             metavar="DIR|scenes",
-            help="What accuracy is measured on, as for `edgevit eval`.",
+            help="Data to measure accuracy on, as --data of `edgevit eval`.",
         ),
     ] = None,
     eval_samples: Annotated[
-        int, typer.Option(metavar="NUMBER", help="At most so many pictures of it.")
+        int, typer.Option(metavar="NUMBER", help="Maximum number of pictures for accuracy.")
     ] = 200,
     no_edit_weights: Annotated[
-        bool, typer.Option("--no-edit-weights", help="Quantize the weights as they are.")
+        bool, typer.Option("--no-edit-weights", help="Do not edit weights before quantization.")
     ] = False,
     zero_label: Annotated[
         str | None,
-        typer.Option(metavar="RULE", help="Of folders of masks, as for `edgevit eval`."),
+        typer.Option(metavar="RULE", help="For folders of masks, as in `edgevit eval`."),
     ] = None,
     accept_accuracy: Annotated[
         bool,
-        typer.Option("--accept-accuracy", help="Seal a file that misses its accuracy gate."),
+        typer.Option("--accept-accuracy", help="Seal files that miss their accuracy gate."),
     ] = False,
     no_compare_speed: Annotated[
         bool,
-        typer.Option("--no-compare-speed", help="Do not time a quantized file beside fp32."),
+        typer.Option("--no-compare-speed", help="Do not compare speed with fp32."),
     ] = False,
     atol: Atol = None,
     min_cosine: MinCosine = None,
     no_verify: Annotated[
-        bool, typer.Option("--no-verify", help="Skip the comparison, and say so in the bundle.")
+        bool, typer.Option("--no-verify", help="Skip the comparison; the bundle says so.")
     ] = False,
     no_reparameterize: Annotated[
-        bool, typer.Option("--no-reparameterize", help="Export the network as it was trained.")
+        bool, typer.Option("--no-reparameterize", help="Export the network without rewrites.")
     ] = False,
     explain: Annotated[
         bool, typer.Option("--explain", help="Print what each rewrite did.")
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check everything, load the weights, write nothing.")
+        bool,
+        typer.Option("--dry-run", help="Check everything and load the weights, but write nothing."),
     ] = False,
     force: Annotated[
-        bool, typer.Option("--force", help="Replace a bundle that is there, once the new is whole.")
+        bool,
+        typer.Option("--force", help="Replace an existing bundle when the new one is complete."),
     ] = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Take a network to a verified bundle: load, rewrite exactly, export, compare, seal.
+    """Make a verified bundle from a model: load, rewrite exactly, export, compare, seal.
 
-    Nothing is left behind where a step fails, and no bundle is replaced without --force.
+    If a step fails, nothing is left behind. No bundle is replaced without --force.
     """
     from edgevit.request.spec import (
         FITS,
@@ -269,5 +277,5 @@ def _spread(
                 spec = replace(spec, output_dir=base.output_dir / name)
             specs.append(spec)
     if len({spec.output_dir for spec in specs}) != len(specs):
-        raise UsageError("The same input size and precision are asked for twice.")
+        raise UsageError("The same input size and precision are given twice.")
     return specs

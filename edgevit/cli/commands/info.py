@@ -13,11 +13,11 @@ Example:
 
 
 def info(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A name of `edgevit list`.")],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A name from `edgevit list`.")],
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """What is known about one model: sizes, outputs, published scores, demo weights, license."""
+    """Show one model: sizes, outputs, published scores, demo weights, license."""
     from edgevit.cli.views.models import model_facts, model_lines
 
     facts = model_facts(model)

@@ -17,13 +17,13 @@ Examples:
 
 def inspect(
     file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="An .onnx, .pte, .tflite or .mlpackage.")
+        Path, typer.Argument(metavar="FILE", help="An .onnx, .pte, .tflite or .mlpackage file.")
     ],
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """What is in an exported file: operations, what the delegate left and why, sizes, inputs and
-    outputs. Nothing in the file is run.
+    """Show the content of an exported file: operations, which of them the delegate left out and
+    why, sizes, inputs and outputs. The file is not run.
     """
     from edgevit.bundle.inspect import inspect_file
     from edgevit.bundle.opened import MANIFEST

@@ -27,13 +27,15 @@ def list_models(
     ] = None,
     precisions: Annotated[
         bool,
-        typer.Option("--precisions", help="What each format can hold, and why not the rest."),
+        typer.Option(
+            "--precisions", help="Show which precisions each format has, and why not the others."
+        ),
     ] = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Every model: task, input size, parameters, MACs, published score with its source, formats,
-    demo weights.
+    """List all models: task, input size, parameters, MACs, published score with its source,
+    formats, demo weights.
     """
     from edgevit.cli.views.models import COLUMNS, model_facts, model_rows
     from edgevit.errors import UsageError
@@ -41,7 +43,8 @@ def list_models(
     if precisions:
         if pattern or task:
             raise UsageError(
-                "--precisions is of formats, not of models.", next="leave the rest out"
+                "--precisions lists formats and takes no pattern or --task.",
+                next="edgevit list --precisions",
             )
         _list_precisions(as_json, quiet)
         return

@@ -23,114 +23,127 @@ SAMPLES = {"sensitivity": 32, "qat": 256}
 
 
 def quantize(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A name of `edgevit list`.")],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A name from `edgevit list`.")],
     sensitivity: Annotated[
         bool,
         typer.Option(
             "--sensitivity",
-            help="What each block loses by being int8, and the mixtures worth their cost.",
+            help="Measure what each block loses in int8, and the best mixtures.",
         ),
     ] = False,
     qat: Annotated[
         bool,
-        typer.Option("--qat", help="Fine-tune the network for its integers, and export it."),
+        typer.Option("--qat", help="Fine-tune the network for int8 or w4, and export it."),
     ] = False,
     teacher: Annotated[
         str | None,
         typer.Option(
             metavar="BUNDLE|MODEL",
-            help="Whose outputs --qat learns from; else the network's own in fp32.",
+            help="--qat: the network to learn from. Default: the same network in fp32.",
         ),
     ] = None,
-    steps: Annotated[int, typer.Option(metavar="NUMBER", help="Of --qat, 8 inputs each.")] = 300,
+    steps: Annotated[
+        int, typer.Option(metavar="NUMBER", help="--qat: training steps, 8 inputs each.")
+    ] = 300,
     learning_rate: Annotated[
         float | None,
-        typer.Option(metavar="NUMBER", help="Of --qat; else the precision's own."),
+        typer.Option(metavar="NUMBER", help="--qat: learning rate. Default: by precision."),
     ] = None,
     precision: Annotated[
-        str, typer.Option("-p", "--precision", metavar="NAME", help="Of --qat: w8a8 or w4.")
+        str, typer.Option("-p", "--precision", metavar="NAME", help="--qat: w8a8 or w4.")
     ] = "w8a8",
     output_dir: Annotated[
-        Path | None, typer.Option("-o", metavar="DIR", help="Where --qat puts its bundle.")
+        Path | None, typer.Option("-o", metavar="DIR", help="--qat: directory of the bundle.")
     ] = None,
     target: Annotated[
-        str, typer.Option(metavar="NAME", help="Of --qat, as for `edgevit export`.")
+        str, typer.Option(metavar="NAME", help="--qat: as in `edgevit export`.")
     ] = "host",
     formats: Formats = None,
     runtime: Runtimes = None,
     accept_accuracy: Annotated[
         bool,
-        typer.Option("--accept-accuracy", help="Seal a file that misses its accuracy gate."),
+        typer.Option("--accept-accuracy", help="Seal files that miss their accuracy gate."),
     ] = False,
     force: Annotated[
-        bool, typer.Option("--force", help="Replace a bundle that is there, once the new is whole.")
+        bool,
+        typer.Option("--force", help="Replace an existing bundle when the new one is complete."),
     ] = False,
     weights: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Your checkpoint; without it, our demo weights."),
+        typer.Option(metavar="FILE", help="Your checkpoint. Default: the demo weights."),
     ] = None,
     random_weights: Annotated[
-        bool, typer.Option("--random-weights", help="Seeded random weights: SQNR alone.")
+        bool,
+        typer.Option("--random-weights", help="Use seeded random weights, to measure SQNR only."),
     ] = False,
     input_size: Annotated[
         list[str] | None,
-        typer.Option("--input-size", metavar="H W", help="In pixels. Else the model's own."),
+        typer.Option("--input-size", metavar="H W", help="In pixels. Default: the model's own."),
     ] = None,
     calibration_data: Annotated[
-        str, typer.Option(metavar="DIR", help="Pictures like those the network will see.")
+        str,
+        typer.Option(metavar="DIR", help="Folder of typical pictures; `scenes`: drawn scenes."),
     ] = "scenes",
     calibration_samples: Annotated[
         int | None,
         typer.Option(
-            metavar="NUMBER", help="How many of them, 1 to 512; else 32, or 256 of --qat."
+            metavar="NUMBER", help="Number of them, 1 to 512. Default: 32, with --qat 256."
         ),
     ] = None,
     eval_data: Annotated[
         str | None,
-        typer.Option(metavar="DIR|scenes", help="What the loss is measured on."),
+        typer.Option(metavar="DIR|scenes", help="Data to measure accuracy on."),
     ] = None,
     eval_samples: Annotated[
         int | None,
-        typer.Option(metavar="NUMBER", help="At most so many pictures; else 32, or 200 of --qat."),
+        typer.Option(
+            metavar="NUMBER", help="Maximum number of pictures. Default: 32, with --qat 200."
+        ),
     ] = None,
     costs: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="JSON: milliseconds that each block saves; else MACs count."
+            metavar="FILE", help="JSON with the milliseconds that each block saves. Default: MACs."
         ),
     ] = None,
     plot: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Draw the mixtures into this .png.")
+        Path | None, typer.Option(metavar="FILE", help="Draw the mixtures in this .png file.")
     ] = None,
     labels: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Class names, one a line.")
+        Path | None, typer.Option(metavar="FILE", help="Class names, one per line.")
     ] = None,
     seed: Annotated[
-        int, typer.Option(metavar="NUMBER", help="Of random weights and of the training.")
+        int, typer.Option(metavar="NUMBER", help="Seed of random weights and of training.")
     ] = 0,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Look at a network before it becomes int8, or fine-tune it for its integers.
+    """Study a network before it becomes int8, or fine-tune it for int8 or w4.
 
-    --sensitivity: calibrated in torch, nothing is exported. The mixtures go from all blocks int8 to
-    all float; those marked Pareto are beaten by no other. `edgevit export --precision mixed` takes
-    the cheapest that keeps the accuracy gate.
+    --sensitivity: measures in torch and exports nothing. The mixtures go from all blocks int8 to
+    all blocks float; no other mixture beats those marked Pareto. `edgevit export --precision mixed`
+    takes the cheapest mixture that passes the accuracy gate.
 
-    --qat: quantization-aware fine-tuning on the calibration pictures, whose labels are not needed;
-    then everything that `edgevit export` does.
+    --qat: quantization-aware fine-tuning on the calibration pictures, without labels; then all
+    steps of `edgevit export`.
     """
     from edgevit.errors import UsageError
     from edgevit.request.spec import DeploySpec, Evaluate, Quantize, Source
 
     if sensitivity == qat:
-        said = "--sensitivity and --qat exclude each other" if qat else "Nothing was asked for"
-        raise UsageError(f"{said}.", next=f"edgevit quantize {model} --sensitivity")
+        reason = (
+            "--sensitivity and --qat exclude each other"
+            if qat
+            else "`quantize` needs --sensitivity or --qat"
+        )
+        raise UsageError(f"{reason}.", next=f"edgevit quantize {model} --sensitivity")
     wanted = sizes(input_size)
     if len(wanted) > 1:
-        raise UsageError("`quantize` looks at one input size.", next="give one --input-size")
+        raise UsageError("`quantize` takes one input size.", next="give one --input-size")
     if qat and output_dir is None:
-        raise UsageError("--qat writes a bundle.", next=f"edgevit quantize {model} --qat -o out")
+        raise UsageError(
+            "--qat writes a bundle and needs -o.", next=f"edgevit quantize {model} --qat -o out"
+        )
     samples = SAMPLES["qat" if qat else "sensitivity"]
     spec = DeploySpec(
         model=model,

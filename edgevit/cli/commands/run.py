@@ -22,11 +22,13 @@ def run(
     bundle: BundlePath,
     files: Annotated[
         list[Path],
-        typer.Argument(metavar="FILE", help="Photos; for video, folders of frames or videos."),
+        typer.Argument(metavar="FILE", help="Photos; for video: video files or folders of frames."),
     ],
     output_dir: Annotated[
         Path,
-        typer.Option("-o", "--output-dir", metavar="DIR", help="Where pictures and JSON go."),
+        typer.Option(
+            "-o", "--output-dir", metavar="DIR", help="Directory for the pictures and JSON."
+        ),
     ] = Path("results"),
     file_format: Annotated[
         str | None,
@@ -34,36 +36,44 @@ def run(
             "-f",
             "--format",
             metavar="NAME",
-            help="Which file: onnx, executorch, litert or coreml; else the first that runs here.",
+            help="The file to run: onnx, executorch, litert or coreml. Default: the first that runs"
+            " here.",
         ),
     ] = None,
     runtime: Annotated[
         str | None,
-        typer.Option("-r", "--runtime", metavar="NAME", help="The same by the file's runtime."),
+        typer.Option(
+            "-r", "--runtime", metavar="NAME", help="The same, by the name of the runtime."
+        ),
     ] = None,
     top: Annotated[
         int | None,
-        typer.Option(metavar="NUMBER", help="Classification, video: how many classes; else 5."),
+        typer.Option(
+            metavar="NUMBER", help="Classification, video: number of classes. Default: 5."
+        ),
     ] = None,
     stride: Annotated[
         int | None,
         typer.Option(
             metavar="NUMBER",
-            help="Video: pictures from frame to frame, 0 for all of it; else the network's own.",
+            help="Video: pictures from one frame to the next; 0 spreads the frames over the video."
+            " Default: the network's own.",
         ),
     ] = None,
     boxes: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="Pose: JSON, [x, y, width, height] of each person by picture."
+            metavar="FILE", help="Pose: JSON with [x, y, width, height] of each person, by picture."
         ),
     ] = None,
     flip_test: Annotated[
-        bool, typer.Option("--flip-test", help="Pose: the mean with the mirrored picture.")
+        bool, typer.Option("--flip-test", help="Pose: average with the mirrored picture.")
     ] = False,
     threshold: Annotated[
         float | None,
-        typer.Option(metavar="NUMBER", help="Pose: score of a keypoint to be drawn; else 0.3."),
+        typer.Option(
+            metavar="NUMBER", help="Pose: minimum score to draw a keypoint. Default: 0.3."
+        ),
     ] = None,
     official_resize: Annotated[
         bool,
@@ -73,7 +83,7 @@ def run(
         ),
     ] = False,
     threads: Annotated[
-        int, typer.Option(metavar="NUMBER", help="Threads that the runtime may use.")
+        int, typer.Option(metavar="NUMBER", help="Number of threads of the runtime.")
     ] = 1,
     as_json: Json = False,
     quiet: Quiet = False,

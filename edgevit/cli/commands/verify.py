@@ -34,7 +34,7 @@ def verify(
 ) -> None:
     """Check every hash of a bundle, run every file on the golden picture, and compare.
 
-    Exits with 1 if a hash or a bound does not hold. Needs the runtimes alone, no exporter.
+    Exits with 1 if a hash is wrong or a difference too large. Needs the runtimes, but no exporter.
     """
     from edgevit.bundle.opened import open_bundle
     from edgevit.bundle.verify import verify_bundle
@@ -56,7 +56,7 @@ def verify(
         else:
             rows = [[path, *verification_cells(v)] for path, v in verified.items()]
             print_table(("file", *VERIFICATION_COLUMNS), rows, str(bundle))
-        terminal.done("every hash is as it was sealed")
+        terminal.done("all hashes are correct")
         here = any(value.status == "executed" for value in verified.values())
         quoted = shlex.quote(str(bundle))
         terminal.next(

@@ -15,7 +15,7 @@ ENGINES_HERE = ("onnxruntime", "executorch", "litert")
 
 
 def distance(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> float:
-    """DESIGN.md's measure."""
+    """The one measure of difference."""
     return float(np.abs(a - b).max() / max(1.0, b.std()))
 
 

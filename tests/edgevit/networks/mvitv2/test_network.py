@@ -43,7 +43,7 @@ def count(network):
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-def test_the_names_of_the_design():
+def test_every_published_name_exists():
     assert sorted(BY_NAME) == sorted(
         [f"mvitv2-{v}" for v in ("t", "s", "b", "l", "h", "micro")]
         + [f"mvitv2-{v}-video" for v in ("s", "b", "l", "micro")]

@@ -283,7 +283,7 @@ def test_every_map_by_name(seeded):
     assert found["map4"].shape == (1, 8, 8, 8)
 
 
-def test_the_names_of_the_design():
+def test_every_published_name_exists():
     official = (*COUNTS, "micro")
     assert tuple(card.name for card in CARDS) == tuple(f"t2t-vit-{name}" for name in official)
     assert set(CONFIGS) == set(official)
