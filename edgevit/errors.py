@@ -31,7 +31,7 @@ class CheckFailed(EdgevitError):
 
 
 class UsageError(EdgevitError):
-    """What was asked for does not exist or cannot be done."""
+    """The request names something unknown or is not possible."""
 
     exit_code = 2
 

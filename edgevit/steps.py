@@ -1,4 +1,4 @@
-"""What a long command tells its user on the way."""
+"""Progress of a long command, for its user."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Something to tell the user: a step starts or ends, or there is a remark."""
+    """A message for the user: a step starts or ends, or a note."""
 
     kind: Literal["start", "done", "note"]
     text: str
@@ -17,4 +17,4 @@ Report = Callable[[Step], None]
 
 
 def silent(step: Step) -> None:
-    """A report that nobody reads."""
+    """Report nothing."""

@@ -22,7 +22,7 @@ def inspect_file(path: Path) -> FileReport:
         raise UsageError(f"There is no file {path}.", next=f"ls {shlex.quote(str(path.parent))}")
     if not os.access(path, os.R_OK):
         raise EnvironmentFailed(
-            f"{path} may not be read by this user.", next=f"ls -ld {shlex.quote(str(path))}"
+            f"{path} cannot be read: permission denied.", next=f"ls -ld {shlex.quote(str(path))}"
         )
     named = next((entry for entry in FORMATS.values() if entry.suffix == path.suffix), None)
     held = _content_format(path)
@@ -30,7 +30,8 @@ def inspect_file(path: Path) -> FileReport:
         raise _unknown_name(path, held)
     if held is not None and held is not named:
         raise UsageError(
-            f"{path} is named like {named.name}, but holds {held.name}.", next=_rename(path, held)
+            f"{path} has the suffix of {named.name}, but contains {held.name}.",
+            next=_rename(path, held),
         )
     report: FileReport = reader(named).read(path)
     return report
@@ -53,11 +54,11 @@ def _unknown_name(path: Path, held: Format | None) -> UsageError:
     suffixes = ", ".join(entry.suffix for entry in FORMATS.values())
     if held is not None:
         return UsageError(
-            f"{path} holds {held.name}, but its name does not end in {held.suffix}.",
+            f"{path} contains {held.name}, but its name does not end in {held.suffix}.",
             next=_rename(path, held),
         )
     return UsageError(
-        f"{path} is no exported file: its name ends in none of {suffixes}.",
+        f"{path} is not an exported file: its name must end in one of {suffixes}.",
         next="edgevit inspect --help",
     )
 

@@ -142,8 +142,8 @@ def with_accuracy(manifest: Manifest, found: Mapping[str, Accuracy]) -> Manifest
             kept = [e for e in file.accuracy if (e.metric, e.data) != (new.metric, new.data)]
             if len(kept) >= MAX_ACCURACY:
                 raise BundleError(
-                    f"The manifest holds {MAX_ACCURACY} measurements of {file.path} already.",
-                    next="export the bundle again to start anew",
+                    f"The manifest already has {MAX_ACCURACY} measurements of {file.path}.",
+                    next="export the bundle again",
                 )
             files.append(replace(file, accuracy=(*kept, new)))
         else:
@@ -164,7 +164,7 @@ def dump(manifest: Manifest) -> str:
 
 
 def parse(text: str) -> Manifest:
-    """Read what `dump` wrote, to the letter.
+    """Read exactly what `dump` wrote.
 
     Raises `BundleError` on anything else, a newer schema by its number, and `CheckFailed` where it
     was changed since: the seal is no signature, it tells damage and edits by hand.
@@ -189,7 +189,7 @@ def parse(text: str) -> Manifest:
     if seal is None or text != _with_seal(content):
         raise CheckFailed(
             "manifest.json is not the file that was sealed: its hash differs.",
-            next="export it again, or copy it again from where it came",
+            next="export it again, or copy it again from its source",
         )
     return manifest
 
@@ -366,7 +366,7 @@ def _inside(path: object) -> str:
     if not parts or text.startswith("/") or ".." in parts or "\\" in text or ":" in text:
         raise BundleError(
             f"The bundle names a file outside itself ({text!r}); it is not opened.",
-            next="get the bundle again from where it came, and do not trust this copy",
+            next="get the bundle again from its source, and do not trust this copy",
         )
     return text
 

@@ -29,19 +29,19 @@ def check_names(names: Sequence[str], source: str, mend: str) -> tuple[str, ...]
     for number, name in enumerate(names, 1):
         if len(name) > LONGEST:
             raise UsageError(
-                f"Name {number} of {source} has {len(name)} characters; {LONGEST} are the most.",
+                f"Name {number} of {source} has {len(name)} characters; at most {LONGEST} fit.",
                 next=mend,
             )
         if not all(map(_fits, name)):
             raise UsageError(
-                f"Name {number} of {source} holds a control character: {ascii(name)[:60]}.",
+                f"Name {number} of {source} has a control character: {ascii(name)[:60]}.",
                 next=mend,
             )
     size = len(json.dumps(names, indent=1))
     if size > MOST_BYTES:
         raise UsageError(
-            f"The names of {source} take {size >> 20} MiB in a manifest; {MOST_BYTES >> 20} are"
-            " the most.",
+            f"The names of {source} take {size >> 20} MiB in a manifest; at most"
+            f" {MOST_BYTES >> 20} are allowed.",
             next=mend,
         )
     return tuple(names)

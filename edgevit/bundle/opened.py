@@ -48,7 +48,7 @@ class Bundle:
         opened = [file for file in files if PurePosixPath(file.path).suffix in suffixes]
         if not opened:
             raise UsageError(
-                f"{engine} opens {', '.join(suffixes)} files, and there are"
+                f"{engine} opens {', '.join(suffixes)} files, but the bundle has"
                 f" {', '.join(file.path for file in files)}.",
                 next="the same command without --runtime",
             )
@@ -66,12 +66,12 @@ class Bundle:
             raise broken(f"{member.path} holds a symbolic link")
         if not path.exists():
             raise BundleError(
-                f"The bundle misses {member.path}.", next="export it again, or copy it whole"
+                f"{member.path} is missing in the bundle.", next="export it again, or copy it whole"
             )
         if content_size(path) != member.size or content_sha256(path) != member.sha256:
             raise CheckFailed(
                 f"{member.path} is not the file that was sealed: its hash differs.",
-                next="export it again, or copy it again from where it came",
+                next="export it again, or copy it again from its source",
             )
         return path
 
@@ -118,7 +118,7 @@ def open_bundle(path: Path | str) -> Bundle:
         raise BundleError(f"There is no bundle at {path}.", next="edgevit export MODEL -o DIR")
     if not path.is_dir() or not manifest.is_file() or manifest.is_symlink():
         raise BundleError(
-            f"{path} is not a bundle: it holds no {MANIFEST}.", next="edgevit export MODEL -o DIR"
+            f"{path} is not a bundle: it has no {MANIFEST}.", next="edgevit export MODEL -o DIR"
         )
     if manifest.stat().st_size > MAX_BYTES:
         raise broken(f"{MANIFEST} is larger than {MAX_BYTES >> 20} MiB")

@@ -63,7 +63,7 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What a file of some precision must keep. None: not asked."""
+    """The bounds for a file of some precision. None: not checked."""
 
     difference: float | None = FP32_DIFFERENCE
     atol: float | None = None
@@ -80,13 +80,13 @@ class Bounds:
         """
         if atol is not None and not 0 <= atol <= MOST_ATOL:
             raise UsageError(
-                f"An absolute difference to allow is 0 to {MOST_ATOL:g}, not {atol:g}.",
+                f"--atol takes 0 to {MOST_ATOL:g}, not {atol:g}.",
                 next="--atol 0.01",
             )
         if min_cosine is not None and not LEAST_COSINE <= min_cosine <= 1:
             raise UsageError(
-                f"A cosine to keep is {LEAST_COSINE:g} to 1, not {min_cosine:g}: outputs with"
-                " nothing in common have less.",
+                f"--min-cosine takes {LEAST_COSINE:g} to 1, not {min_cosine:g}: unrelated outputs"
+                " can have less.",
                 next=f"--min-cosine {QUANTIZED_COSINE:g}",
             )
         quantized = precision not in ("fp32", "fp16")
@@ -100,7 +100,7 @@ class Bounds:
 
     @property
     def explained(self) -> float:
-        """What of the variance of a float output a file must explain beside these bounds."""
+        """The share of a float output's variance that a file must explain, with these bounds."""
         cosine = 1.0 if self.cosine is None else self.cosine
         if self.atol is not None or cosine < QUANTIZED_COSINE:
             return ASKED_EXPLAINED

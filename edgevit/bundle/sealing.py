@@ -47,7 +47,7 @@ def check_destination(path: Path, force: bool) -> None:
         raise UsageError(f"{path} is a file, not a directory for a bundle.", next=ELSEWHERE)
     if Path.cwd().is_relative_to(place.resolve()):
         raise UsageError(
-            f"{place} is the directory you are in, which a bundle would replace.",
+            f"{place} is the current directory; a bundle would replace it.",
             next="-o a-name-below-it",
         )
     if place.is_dir() and any(place.iterdir()):
@@ -62,7 +62,8 @@ def check_destination(path: Path, force: bool) -> None:
         foreign = _foreign(place)
         if foreign is not None:
             raise UsageError(
-                f"{path} holds {foreign} beside its bundle; edgevit never removes such a file.",
+                f"{path} contains {foreign}, which is not part of the bundle; edgevit never removes"
+                " such a file.",
                 next=ELSEWHERE,
             )
     if place.is_dir() and _read_only(place):
@@ -214,7 +215,7 @@ def _check_readable(partial: Path) -> None:
     except (BundleError, CheckFailed) as error:
         why = error.message.rstrip(".").removeprefix("The bundle is broken: ")
         raise UsageError(
-            f"Nothing was sealed, for no command would open it: {why}.",
+            f"Nothing was sealed, because no command could open the bundle: {why}.",
             next="--labels NAMES.txt, with shorter names",
         ) from error
     foreign = _foreign(partial)

@@ -64,7 +64,7 @@ def _check_as_sealed(file: FileEntry, found: Verification) -> None:
     ):
         if here is not None and there is not None and here < there - room:
             raise CheckFailed(
-                f"{file.path} computes something else here than where it was sealed:"
-                f" {what} {here:.3g}, and {there:.3g} was sealed.",
-                next="--min-cosine 0.95, which asks for that alone",
+                f"{file.path} computes something else here than when it was sealed:"
+                f" {what} {here:.3g}, but {there:.3g} when sealed.",
+                next="--min-cosine 0.95, which checks only this bound",
             )

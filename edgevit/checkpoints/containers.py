@@ -50,7 +50,7 @@ def choose(root: object, prefer: tuple[str, ...]) -> Choice:
         if isinstance(value, LazyTensor) or (isinstance(value, PickledArray) and value.is_number):
             if not isinstance(key, str) or len(key) > NAME_BYTES:
                 raise Unreadable(
-                    f"holds a tensor under {shown(key)!r}, which is no parameter's name"
+                    f"holds a tensor under {shown(key)!r}, which is not a parameter name"
                 )
             leaves[key] = value
     if len(leaves) > TENSORS:

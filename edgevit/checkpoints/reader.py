@@ -82,7 +82,7 @@ def read_checkpoint(
         ) from None
     except PermissionError:
         raise EnvironmentFailed(
-            f"{shown(path, 200)} must not be read by this user.",
+            f"{shown(path, 200)} cannot be read: permission denied.",
             next=f"ls -l {shlex.quote(str(path))}",
         ) from None
     except OSError as error:
@@ -143,7 +143,7 @@ def _read(path: Path, stream: BinaryIO, size: int, prefer: tuple[str, ...]) -> _
     root = read_pickle(stream, size, PLAIN_PICKLE_BYTES)
     if stream.tell() != size:
         raise Unreadable(
-            f"holds {size - stream.tell()} bytes behind its pickle, which belong to nothing"
+            f"holds {size - stream.tell()} bytes after its pickle, which belong to nothing"
         )
     return _read_contents("pickle", Contents(root, _no_storage), size, prefer)
 

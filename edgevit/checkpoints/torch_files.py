@@ -152,6 +152,6 @@ def _places(
         position = start + length
     if position != size:
         raise Unreadable(
-            f"holds {size - position} bytes behind its last tensor, which belong to nothing"
+            f"holds {size - position} bytes after its last tensor, which belong to nothing"
         )
     return places

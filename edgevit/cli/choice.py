@@ -31,7 +31,7 @@ def choose(formats: str | None, runtimes: str | None, engine: str | None = None)
         engines += own
     if len(set(engines)) > 1:
         raise UsageError(
-            f"Files are opened by one runtime at a time, not by {' and '.join(engines)}.",
+            f"--runtime takes one of {' and '.join(engines)}, not both.",
             next="one command for each runtime",
         )
     named = words(formats, "--format")

@@ -63,8 +63,8 @@ class Terminal:
         self._show(text, SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
 
     def counting(self, text: str, done: int, total: int) -> None:
-        """A bar that moves when it is told to, and never by itself: a clock would disturb what is
-        being timed.
+        """A progress bar that moves only on calls, never by itself: a clock would disturb the
+        timing.
         """
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 
@@ -83,7 +83,7 @@ class Terminal:
         self.console.print(f"[green]✓[/green] {plain(text)}{time}", soft_wrap=True)
 
     def note(self, text: str) -> None:
-        """A remark the user should not miss."""
+        """A note that the user should not miss."""
         self.stop()
         self.console.print(f"[yellow]![/yellow] {plain(text)}", soft_wrap=True)
 

@@ -184,15 +184,15 @@ def check_tflite() -> Finding:
         return Finding(name, "warning", error.message.rstrip("."), error.next)
     match setup.look(place):
         case "present":
-            return Finding(name, "ok", f"{place}, for trying .tflite files as old boards do")
+            return Finding(name, "ok", f"{place}, to run .tflite files as old boards do")
         case "broken":
             again = f"{setup.COMMAND} --force"
-            return Finding(name, "warning", f"{place} does not work any more", again)
+            return Finding(name, "warning", f"{place} no longer works", again)
         case "foreign":
             return Finding(
                 name, "warning", f"{place} holds other files", f"{setup.HOME}=DIR {setup.COMMAND}"
             )
-    detail = "not set up; needed only for trying .tflite files as old boards do"
+    detail = "not set up; needed only to run .tflite files as old boards do"
     return Finding(name, "missing", detail, setup.COMMAND)
 
 

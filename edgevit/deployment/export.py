@@ -34,13 +34,13 @@ from edgevit_export.scheme import PRECISIONS
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """A sealed bundle, and how fast its quantized files are beside fp32 ones on this machine."""
+    """A sealed bundle, and the speed of its quantized files relative to fp32 on this machine."""
 
     bundle: Bundle
     speeds: tuple[Speed, ...]
 
     def speed(self, file: str) -> Speed | None:
-        """Of the file of this name; None where it is not known."""
+        """The speed of the file with this name, or None."""
         return next((speed for speed in self.speeds if speed.file == file), None)
 
 

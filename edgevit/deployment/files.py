@@ -29,7 +29,7 @@ HALF_PRODUCTS = ("coreml",)  # the other formats' fp16 is of weights alone
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """One file and what is known of it."""
+    """One file and the results for it."""
 
     artifact: Artifact
     verification: Verification
@@ -106,7 +106,7 @@ def lower_file(
 def verify_file(prepared: Prepared, artifact: Artifact, report: Report) -> Verification:
     """Reopen one file in its runtime and compare it with the fp32 network."""
     if not prepared.spec.verify.enabled:
-        report(Step("note", f"{artifact.path.name}: not verified, as asked by --no-verify"))
+        report(Step("note", f"{artifact.path.name}: not verified (--no-verify)"))
         return Verification("not verified", "skipped by --no-verify")
     report(Step("start", f"verify {artifact.format}"))
     bounds = bounds_for(prepared.spec, artifact.precision)
@@ -135,8 +135,7 @@ def _check_keep_float(patterns: Sequence[str], name: str, network: "Network") ->
     for pattern in patterns:
         if not any(kept_float(path, (pattern,)) for path in modules):
             raise UsageError(
-                f"--keep-float {pattern} names no part of the network that {name} files are made"
-                " of.",
+                f"--keep-float {pattern} matches no layer of the network for {name}.",
                 next="edgevit quantize MODEL --sensitivity --json, which names the blocks",
             )
 
@@ -149,7 +148,7 @@ def _warn_of_overflow(prepared: Prepared, network: "Network", report: Report) ->
         report(
             Step(
                 "note",
-                f"{path} reaches {value:.3g}, and 16-bit floats end at {LARGEST:.0f}: an fp16 file"
+                f"{path} reaches {value:.3g}; 16-bit floats end at {LARGEST:.0f}: an fp16 file"
                 f" overflows there ({len(beyond)} places in all); --precision fp32 does not",
             )
         )

@@ -111,7 +111,7 @@ def _tuned(
         )
         network = student.result()
     if not trained.step:
-        report(Step("note", "No step of the fine-tuning was better: the weights stay as they were"))
+        report(Step("note", "Fine-tuning found nothing better: the weights do not change"))
         done = f"not changed by {training.steps} steps of fine-tuning for {precision}"
         return prepared, edited, done
     done = (
@@ -214,7 +214,7 @@ def _bundle_teacher(prepared: Prepared, bundle: Bundle) -> Iterator[tuple[str, F
     ]
     if not files or bundle.manifest.output != "logits":
         raise UsageError(
-            f"{bundle.path} has no fp32 file of logits that was executed; such a file can teach.",
+            f"{bundle.path} has no executed fp32 file with logits, which a teacher needs.",
             next=f"edgevit export {name} --precision fp32 -o teacher",
         )
     file = files[0]

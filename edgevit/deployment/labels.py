@@ -1,4 +1,4 @@
-"""What a bundle's classes or keypoints are called: the user's file, the checkpoint, a data set."""
+"""The names of a bundle's classes or keypoints: from a file, the checkpoint or a data set."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -36,7 +36,7 @@ def labels_of(spec: DeploySpec, count: int, meta: object) -> tuple[str, ...]:
         found = check_names([cleaned(str(name)) for name in names], "the checkpoint", usage)
         if apart and len(set(found)) != count:
             raise UsageError(
-                "The checkpoint names two classes alike.",
+                "The checkpoint has two classes with the same name.",
                 next=usage,
             )
         return found

@@ -45,14 +45,14 @@ def load(spec: DeploySpec, report: Report) -> Trained:
         demo = demo_weights(spec.model)
         if demo is None:
             raise UsageError(
-                f"edgevit ships no demo weights for {spec.model}; give your own.",
+                f"There are no demo weights for {spec.model}; give your own.",
                 next=f"edgevit export {spec.model} --weights CHECKPOINT.pth (or --random-weights)",
             )
         path = demo.path
         report(
             Step(
                 "note",
-                "Using demo weights, trained on drawn scenes alone;"
+                "Using demo weights, trained only on drawn scenes;"
                 " give real ones with --weights CHECKPOINT.pth",
             )
         )
@@ -65,7 +65,7 @@ def load(spec: DeploySpec, report: Report) -> Trained:
         parts = " and ".join(part.rstrip(".") for part in network.untrained)
         classifier = f"{spec.model.removesuffix('-features')}-cls"
         raise CheckpointError(
-            f"{path.name} holds no weights for {parts}, which would stay random.",
+            f"{path.name} has no weights for {parts}, which would stay random.",
             next=f"edgevit export {classifier} --weights {path}"
             if classifier in MODELS
             else "train the network first, and give the file that training wrote",

@@ -132,7 +132,7 @@ def gate_data(
     if not quantized or not spec.verify.enabled:
         return None
     if spec.source.random:
-        report(Step("note", "Random weights know nothing: accuracy is not measured"))
+        report(Step("note", "Random weights: accuracy is not measured"))
         return None
     drawn = DRAWN[subject.task]
     own = spec.source.checkpoint is None
@@ -145,7 +145,7 @@ def gate_data(
     report(
         Step(
             "note",
-            "Accuracy: agreement with fp32 on drawn scenes alone; give labeled pictures with"
+            "Accuracy: only agreement with fp32 on drawn scenes; give labeled pictures with"
             " --eval-data DIR, or more of them in --calibration-data",
         )
     )
@@ -219,7 +219,7 @@ def golden_cases(
 
 
 def edit(prepared: Prepared, report: Report) -> Edited:
-    """The edited network where a file may be of a precision that wants it, else the network itself.
+    """The edited network if one of the possible precisions needs it, else the network itself.
 
     Raises as `edit_weights` does.
     """

@@ -24,8 +24,8 @@ def with_rounding(error: CheckFailed, reference: "Network", cases: Sequence[Case
     if own <= FP32_DIFFERENCE:
         return error
     return CheckFailed(
-        f"{error.message.rstrip('.')}; but the network's own float32 outputs lie {own:.1e} from its"
-        " float64 ones, so it is the weights that cannot be compared, not the file alone.",
+        f"{error.message.rstrip('.')}; but the network's own float32 outputs differ by {own:.1e}"
+        " from its float64 ones, so these weights cannot be compared well in any file.",
         next="check the checkpoint (is it trained?), or give --atol with what you accept",
     )
 

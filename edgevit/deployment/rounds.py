@@ -1,7 +1,7 @@
 """From a prepared network to its files: each exported, compared, and held to an accuracy gate.
 
 A precision may stand for several (`int8`): they are tried in turn, all formats of a round measured
-in one pass over the data, until every format has a file that keeps its gate.
+in one pass over the data, until every format has a file that passes its gate.
 """
 
 import shutil
@@ -127,7 +127,7 @@ def _attempt(
     try:
         if precision == MIXED and mixture is None:
             raise CheckFailed(
-                "No mixture of float and integer blocks keeps the accuracy gate.",
+                "No mixture of float and integer blocks passes the accuracy gate.",
                 next="--precision w8dyn, or fp32",
             )
         scheme = scheme_for(prepared.spec, precision, mixture or () if precision == MIXED else ())
@@ -210,11 +210,15 @@ def _gated(prepared: Prepared, made: Mapping[str, Made], report: Report) -> dict
 def _tell(prepared: Prepared, file: Made, state: _Waiting, report: Report) -> None:
     name, precision, verdict = file.artifact.path.name, file.artifact.precision, file.verdict
     if verdict is not None:
-        kept = "keeps its gate" if verdict.passed else "MISSES its gate, accepted as asked"
+        kept = (
+            "passes its gate"
+            if verdict.passed
+            else "MISSES its gate, accepted by --accept-accuracy"
+        )
         kept = "measured" if verdict.bound is None else kept
         report(Step("done", f"{name} ({precision}) {kept}: {verdict.sentence()}"))
     elif gate_of(precision, agreement_name(prepared.subject)) is not None:
-        why = file.verification.reason or "no data says how good it is"
+        why = file.verification.reason or "there is no data for it"
         report(Step("note", f"{name} ({precision}): accuracy not measured, {why}"))
     if state.tried:
         report(Step("note", f"{name} is {precision}; before: {'; '.join(state.tried)}"))

@@ -45,7 +45,7 @@ def network_sensitivity(
 
 
 def read_costs(path: Path) -> dict[str, float]:
-    """A measurement file; raises `UsageError` where it is none."""
+    """Read a measurement file; raises `UsageError` if it is not one."""
     try:
         if path.stat().st_size > MOST_BYTES:
             raise UsageError(f"{path} is larger than {MOST_BYTES} bytes.")

@@ -51,7 +51,7 @@ class Speed:
         return f"{self.ratio:.2f} ({self.low:.2f} to {self.high:.2f})"
 
     def sentence(self) -> str:
-        """What a user should know of it."""
+        """One sentence for the user."""
         where = f"on this machine ({self.machine}, one thread)"
         said = f"{self.file} ({self.precision}) has {self.cell()} of fp32's speed {where}"
         return said if self.pays else f"{said}: {self.precision} does not pay here but in size"

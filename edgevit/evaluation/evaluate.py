@@ -122,7 +122,7 @@ def record(bundle: Bundle, evaluation: Evaluation) -> Bundle:
     now = open_bundle(bundle.path)
     if _hashes(now.manifest.files) != _hashes(bundle.manifest.files):
         raise CheckFailed(
-            f"{bundle.path} was exported anew meanwhile; these scores are not its own.",
+            f"{bundle.path} was exported again in the meantime; these scores do not belong to it.",
             next=f"edgevit eval {shlex.quote(str(bundle.path))}",
         )
     measured = {path: entry.accuracy for path, entry in evaluation.files.items()}

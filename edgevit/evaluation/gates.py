@@ -71,7 +71,7 @@ def gate_of(precision: str, metric: str) -> Gate | None:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a gate says of one file's measured accuracy."""
+    """The result of a gate for one file."""
 
     metric: str
     value: float
@@ -88,7 +88,7 @@ class Verdict:
         return asdict(self)
 
     def sentence(self) -> str:
-        """What was measured, and what must be kept."""
+        """The measured accuracy, and the required one."""
         of = f" ({self.share:.2%} of fp32's {self.reference:.4f})" if self.share_of_fp32 else ""
         asked = "" if self.bound is None else f"; at least {self.bound:.0%} is asked"
         return f"{self.metric} {self.value:.4f}{of} on {self.samples} of {self.data}{asked}"

@@ -28,7 +28,7 @@ Note = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What was measured of one file."""
+    """The results for one file."""
 
     accuracy: Accuracy  # as a manifest has it
     worst: float | None = None  # feature cosine: the lowest of a picture
@@ -96,8 +96,8 @@ def measure(
         if resume is not None and kept.done:
             resume.save(kept)
             note(
-                f"Kept what was measured of {kept.done} of {len(data)} {data.unit}; the same"
-                " command goes on from there."
+                f"Saved the counts of {kept.done} of {len(data)} {data.unit}; the same"
+                " command resumes from there."
             )
         raise
     progress("done", len(data), len(data))
@@ -155,9 +155,9 @@ def _restore(
         except (ValueError, TypeError, KeyError, OverflowError):
             for name, tally in tallies.items():
                 tally.restore(fresh.states[name])
-            why = f"{resume.path.name} is damaged; starting anew."
+            why = f"{resume.path.name} is damaged; starting again."
         else:
-            note(f"Going on after {kept.done} of {len(data)} {data.unit} ({resume.path.name}).")
+            note(f"Resuming after {kept.done} of {len(data)} {data.unit} ({resume.path.name}).")
             return kept
     if why:
         note(why)
@@ -189,7 +189,7 @@ def _value(tally: Tally, data: DataSet) -> float:
     value = tally.value()
     if math.isnan(value):
         raise UsageError(
-            f"{data.name} holds nothing that could be scored: no labeled pixel, keypoint or person"
+            f"{data.name} has nothing to measure: no labeled pixel, keypoint or person"
             f" in {len(data)} {data.unit}.",
             next="more samples, or other data",
         )

@@ -31,8 +31,8 @@ def reference_network(
         if network is None:
             raise UsageError(
                 f"{weights.name} is not the checkpoint that this bundle was made from"
-                f" ({manifest.weights.source}): its sha256 is another.",
-                next="give that one with --weights",
+                f" ({manifest.weights.source}): its sha256 differs.",
+                next="give the original file with --weights",
             )
         return network, ""
     if manifest.weights.source == "random":

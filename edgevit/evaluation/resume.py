@@ -18,7 +18,7 @@ MOST_BYTES = 1 << 30
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """How far an evaluation came."""
+    """The saved progress of an evaluation."""
 
     done: int  # samples
     states: Mapping[str, State]  # by predictor
@@ -36,7 +36,7 @@ class Resume:
         self.saved = monotonic()
 
     def load(self) -> tuple[Kept | None, str]:
-        """What was kept, and a message if a state file exists but cannot be resumed."""
+        """The saved progress, and a message if a state file exists but cannot be resumed."""
         if not self.path.exists():
             return None, ""
         try:
@@ -44,7 +44,7 @@ class Resume:
                 raise ValueError("no file of ours")
             content = json.loads(self.path.read_bytes(), parse_constant=_no_constant)
             if content["version"] != VERSION or content["key"] != self.key:
-                return None, f"{self.path.name} is of another evaluation; starting anew."
+                return None, f"{self.path.name} belongs to another evaluation; starting again."
             done, states, out = content["done"], content["states"], content["left_out"]
             if type(done) is not int or done < 1 or not isinstance(states, dict):
                 raise ValueError("no state")
@@ -52,7 +52,7 @@ class Resume:
                 raise ValueError("no count")
             return Kept(done, states, out), ""
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
-            return None, f"{self.path.name} is damaged; starting anew."
+            return None, f"{self.path.name} is damaged; starting again."
 
     def save(self, kept: Kept) -> None:
         """Write it, whole or not at all."""

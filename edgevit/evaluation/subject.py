@@ -1,4 +1,4 @@
-"""What is evaluated: networks and files as functions, from a sample to its answers."""
+"""The subjects of evaluation: networks and files as functions from a sample to its answers."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any

@@ -1,4 +1,4 @@
-"""What is known about a network before it is built. Loads no torch."""
+"""Card: the data of a network before it is built. Loads no torch."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ class Published:
 
 @dataclass(frozen=True, slots=True)
 class ModelCard:
-    """What is known about a network before it is built."""
+    """The data of a network before it is built."""
 
     name: str
     architecture: str

@@ -84,7 +84,7 @@ def load_network(
 
 
 def checked_size(card: ModelCard, size: tuple[int, ...] | None) -> tuple[int, ...]:
-    """The input size, or the card's own; raises `UsageError` where it is out of bounds."""
+    """The input size, by default the card's; raises `UsageError` if it is out of bounds."""
     if size is None:
         return card.input_size
     numbers = (
@@ -136,7 +136,7 @@ def _load(
         if found is None or model_card(found).architecture == card.architecture:
             raise
         raise CheckpointError(
-            f"{source} holds no {card.name}; it looks like a {found} checkpoint.",
+            f"{source} is not a {card.name} checkpoint; it looks like a {found} checkpoint.",
             next=f"edgevit export {found} --weights {shlex.quote(str(checkpoint.path))}",
         ) from None
     if num_classes is not None and adapted.config.num_classes != num_classes:
@@ -161,7 +161,7 @@ def _load(
         network.untrained = adapted.untrained
         missing = " and ".join(part.rstrip(".") for part in adapted.untrained)
         warnings.warn(
-            f"{source} holds no weights for {missing}, which keep their random start",
+            f"{source} has no weights for {missing}, which keep their random start",
             PartlyUntrained,
             stacklevel=4,
         )

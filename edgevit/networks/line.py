@@ -138,8 +138,8 @@ def count_ops(model: Network, example: Tensor) -> tuple[Counter[str], list[Tenso
         out = model(example)
     if isinstance(out, dict):
         raise UsageError(
-            "A network built with outputs='all' cannot be rewritten: passes keep what it returns,"
-            " not the maps on the way.",
+            "A network built with outputs='all' cannot be rewritten: passes keep its final output,"
+            " not the maps inside it.",
             next="create_model(..., outputs='task')",
         )
     return mode.counts, list(out) if isinstance(out, tuple) else [out]

@@ -27,7 +27,7 @@ VIDEO_MEAN, VIDEO_STD = (114.75, 114.75, 114.75), (57.375, 57.375, 57.375)
 
 @dataclass(frozen=True, slots=True)
 class Preparation:
-    """Preprocessing but for the size: what `Preprocessing` has, and the source that says so."""
+    """A `Preprocessing` without its size, and its source."""
 
     source: str
     mean: Channels = MEAN
@@ -41,10 +41,11 @@ class Preparation:
     def preprocessing(
         self, name: str, input_size: tuple[int, ...], fit: Fit | None = None
     ) -> Preprocessing:
-        """For an input of [frames,] height and width; `fit` replaces its own, `name` is for errors.
+        """The preprocessing for an input of [frames,] height and width; `fit` replaces its own, and
+        `name` is for error messages.
 
-        Raises `UsageError` where pictures, clips and boxes are confused, and on an input larger
-        than a bundle may have.
+        Raises `UsageError` if the kind of input (pictures, clips, boxes) does not match, or if the
+        input is too large for a bundle.
         """
         *frames, height, width = input_size
         if bool(frames) != (self.stride is not None):
@@ -55,7 +56,7 @@ class Preparation:
             )
         if fit is not None and "box" in (fit, self.fit) and fit != self.fit:
             raise UsageError(
-                f"Preprocessing {name} has fit {self.fit}, which cannot become {fit}.",
+                f"Preprocessing {name} has fit {self.fit}, which cannot be changed to {fit}.",
                 next="leave --fit out",
             )
         if math.prod(input_size) > MOST_PIXELS or max(frames, default=0) > MOST_FRAMES:

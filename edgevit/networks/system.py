@@ -1,4 +1,4 @@
-"""System: all that one family of networks brings, as one value; its parts load torch when asked."""
+"""System: all parts of one family of networks, as one value; they load torch on demand."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -27,11 +27,11 @@ class CheckpointModule(Protocol):
 
     @property
     def PREFER(self) -> tuple[str, ...]:  # noqa: N802 - the modules' constant
-        """Names of containers in a file, the first that is there taken."""
+        """Names of containers in a file; the first that exists is taken."""
 
     @property
     def OPTIONS(self) -> tuple[str, ...]:  # noqa: N802 - the same
-        """What `configure` takes."""
+        """The options that `configure` takes."""
 
     def configure(
         self,
@@ -54,13 +54,13 @@ Adapt = Callable[["Checkpoint", ModelCard, Any, Options], "Adapted[Any]"]
 def by_keys(
     adapt: "Callable[[Mapping[str, Tensor], ModelCard, Any, Options], Adapted[Any]]",
 ) -> Adapt:
-    """Of a system whose sources are told apart by their keys."""
+    """`Adapt` for a system whose sources differ in their keys."""
     return lambda checkpoint, *asked: adapt(checkpoint.tensors, *asked)
 
 
 def by_container(adapt: "Callable[..., Adapted[Any]]") -> Adapt:
-    """Of a system whose sources share their keys and differ in what their files wrap them in: timm,
-    DeiT and MAE; a release and a transfer.
+    """`Adapt` for a system whose sources have the same keys in different containers: timm, DeiT and
+    MAE; a release and a transfer.
     """
     return lambda checkpoint, *asked: adapt(
         checkpoint.tensors, *asked, container=checkpoint.container

@@ -40,7 +40,7 @@ def list_models() -> tuple[str, ...]:
 
 
 def model_card(name: str) -> ModelCard:
-    """What is known about this model; raises `UsageError` that names the nearest ones."""
+    """The card of a model; raises `UsageError` that names the nearest models."""
     try:
         return MODELS[name]
     except KeyError:
@@ -55,7 +55,7 @@ def system_of(card: ModelCard) -> System:
 
 
 def recognize(shapes: Shapes) -> str | None:
-    """The model whose checkpoint has these shapes, of any system; None where none has."""
+    """The model of any system whose checkpoint has these shapes, or None."""
     for system in reversed(tuple(SYSTEMS.values())):
         found: str | None = system.load().checkpoint.recognize(shapes)
         if found is not None:

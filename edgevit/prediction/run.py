@@ -21,7 +21,7 @@ from edgevit_runtimes.device import check_threads
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What was written for one photo or video."""
+    """The files written for one photo or video."""
 
     source: Path
     task: str

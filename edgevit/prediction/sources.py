@@ -1,4 +1,4 @@
-"""What a bundle is run on: a photo, a video or frames, as its network looks at them."""
+"""The inputs of a bundle: a photo, a video or frames, prepared for its network."""
 
 import shlex
 from collections.abc import Sequence

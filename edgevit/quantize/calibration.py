@@ -116,8 +116,8 @@ def calibration(
         raise UsageError(f"{name} holds nothing to calibrate on: no person in any picture.")
     if flat == len(hashes):
         raise UsageError(
-            f"The calibration pictures are flat, all {flat} of one color each: no range can be read"
-            " from them.",
+            f"The calibration pictures are flat, all {flat} of one color each: no range can be"
+            " computed from them.",
             next="--calibration-data DIR, with photos like those the network will see",
         )
     return Calibration(

@@ -48,7 +48,7 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Sensitivity:
-    """What was found of one network."""
+    """The results for one network."""
 
     metric: str
     float_value: float | None  # of the float network

@@ -1,1 +1,1 @@
-"""What is asked for, and every refusal before anything is loaded."""
+"""The request, and every check of it before anything is loaded."""

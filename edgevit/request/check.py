@@ -40,7 +40,7 @@ def check_request(spec: DeploySpec) -> None:
     _check_size(spec)
     if spec.source.random and spec.source.checkpoint is not None:
         raise UsageError(
-            "--random-weights and --weights exclude each other.", next="leave one of them out"
+            "--random-weights and --weights cannot be used together.", next="leave one of them out"
         )
     preprocessing_for(spec, spec.card.preparation)
     if spec.output == "mask" and spec.card.task != "segmentation":
@@ -87,7 +87,7 @@ def preprocessing_for(spec: DeploySpec, preparation: str) -> Preprocessing:
 
 
 def bounds_for(spec: DeploySpec, precision: str) -> Bounds:
-    """What a file of this precision must keep beside its gate; raises `UsageError`."""
+    """The bounds for a file of this precision, in addition to its gate; raises `UsageError`."""
     is_map = spec.card.task == "segmentation"
     return Bounds.of(precision, is_map, spec.verify.atol, spec.verify.min_cosine)
 

@@ -1,4 +1,4 @@
-"""What a precision word asks for: which recipes are tried, and in what order."""
+"""Which precisions are tried for a requested one, and in what order."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -27,9 +27,9 @@ LEAST_AGREEMENT = 0.9
 
 
 def near_enough(precision: str, sqnr: float | None, agreement: float | None = None) -> bool:
-    """Whether a file comes as near to fp32 as is asked where no labels tell of accuracy.
+    """Whether a file is close enough to fp32 if there are no labels to measure accuracy.
 
-    Of label maps, where `sqnr` is None, `agreement` must say so. What was not measured is not near.
+    For label maps `sqnr` is None and `agreement` decides. A file without measurements is not close.
     """
     if precision not in LEAST_SQNR:
         return True
@@ -38,8 +38,8 @@ def near_enough(precision: str, sqnr: float | None, agreement: float | None = No
     return agreement is not None and agreement >= LEAST_AGREEMENT
 
 
-def candidates(precision: str, format: str) -> tuple[str, ...]:  # noqa: A002 - a file format, as everywhere
-    """What of a precision a format has, in the order to try it; () where it has none."""
+def candidates(precision: str, format: str) -> tuple[str, ...]:  # noqa: A002 - a file format
+    """The precisions of a format to try for a requested one, in order; () if it has none."""
     held = FORMATS[format].precisions
     names = CANDIDATES[precision]
     if precision == INT8:
@@ -48,5 +48,5 @@ def candidates(precision: str, format: str) -> tuple[str, ...]:  # noqa: A002 - 
 
 
 def why_not(precision: str, format: str) -> str:  # noqa: A002 - the same
-    """Why a format has nothing of a precision, the end of a sentence."""
+    """Why a format does not have a precision, as the end of a sentence."""
     return why_absent(FORMATS[format], CANDIDATES[precision][0])

@@ -11,7 +11,7 @@ from edgevit.request.precisions import candidates
 from edgevit.request.targets import Target, narrowed, target_named
 from edgevit_export.scheme import PRECISIONS, Observer
 
-WORDS = (*PRECISIONS, "int8")  # int8 is the best int8 precision that keeps its gate
+WORDS = (*PRECISIONS, "int8")  # int8 is the best int8 precision that passes its gate
 OUTPUTS = ("logits", "mask")
 FITS = ("stretch", "pad")
 
@@ -29,7 +29,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Quantize:
-    """How a precision with integers is found."""
+    """Options of quantized precisions."""
 
     data: str = "scenes"  # to calibrate on, or a folder
     samples: int = 64
@@ -101,7 +101,7 @@ class DeploySpec:
 
     @property
     def resolved_precision(self) -> str:
-        """The precision asked for, or the target's own; raises `UsageError` on an unknown one."""
+        """The requested precision or the target's own; raises `UsageError` if unknown."""
         precision = self.precision or self.place.precision
         if precision not in WORDS:
             raise UsageError(

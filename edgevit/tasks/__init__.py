@@ -1,1 +1,1 @@
-"""What a network is for: one module a task, with preprocessing, decoding, drawing and metric."""
+"""Tasks: one folder each, with preprocessing, decoding, drawing and metric."""

@@ -92,12 +92,12 @@ def check_video(path: Path) -> None:
         with path.open("rb") as stream:
             empty = not stream.read(1)
     except PermissionError:
-        raise EnvironmentFailed(f"{path} may not be read by this user.", next=look) from None
+        raise EnvironmentFailed(f"{path} cannot be read: permission denied.", next=look) from None
     if empty:
         raise PictureError(f"{path} is empty.", next=look)
     if path.suffix.lower() in SUFFIXES and path.suffix.lower() != ".gif":
         raise PictureError(
-            f"{path} is a single picture, and a video is asked for.",
+            f"{path} is a single picture, but this model takes videos.",
             next="give a folder of frames, or a video file",
         )
     _pyav(path)
@@ -114,7 +114,8 @@ def _from_folder(folder: Path, frames: int, stride: int) -> Clip:
         files = [p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and p.name[0] != "."]
     except PermissionError:
         raise EnvironmentFailed(
-            f"{folder} may not be read by this user.", next=f"ls -ld {shlex.quote(str(folder))}"
+            f"{folder} cannot be read: permission denied.",
+            next=f"ls -ld {shlex.quote(str(folder))}",
         ) from None
     if not files:
         raise PictureError(
@@ -131,8 +132,8 @@ def _from_folder(folder: Path, frames: int, stride: int) -> Clip:
         if picture.shape != first.shape:
             raise PictureError(
                 f"{files[index]} is {picture.shape[1]} x {picture.shape[0]}, and"
-                f" {files[indices[0]].name} is {first.shape[1]} x {first.shape[0]}: the frames of a"
-                " clip have one size.",
+                f" {files[indices[0]].name} is {first.shape[1]} x {first.shape[0]}: all frames of a"
+                " clip must have the same size.",
                 next=f"ls {shlex.quote(str(folder))}",
             )
     note = _note(len(files), indices, stride, RATE)
@@ -144,8 +145,8 @@ def _pyav(path: Path) -> Any:
         import av
     except ImportError:
         raise MissingDependency(
-            f"Reading the video {path.name} needs PyAV, which is not installed; a folder of its"
-            " frames needs nothing.",
+            f"Reading the video {path.name} needs PyAV, which is not installed; a folder with its"
+            " frames works without it.",
             next=INSTALL,
         ) from None
     return av
@@ -194,7 +195,7 @@ def _container(av: Any, path: Path) -> Any:
         if error.errno != errno.EINVAL:
             raise
         raise PictureError(
-            f"{path} is no video of a kind that edgevit reads: {', '.join(CONTAINERS)}.",
+            f"{path} is not a video in a format that edgevit reads: {', '.join(CONTAINERS)}.",
             next=f"file {shlex.quote(str(path))}",
         ) from None
 
@@ -219,7 +220,7 @@ def _check_clip(path: Path, frames: int, picture: Picture) -> None:
         raise PictureError(
             f"{path} gives {frames} frames of {width} x {height}, more than {MOST_IN_CLIP} pixels"
             " together.",
-            next="make its pictures smaller: the network sees them reduced",
+            next="make its pictures smaller: the network resizes them anyway",
         )
 
 

@@ -56,7 +56,7 @@ def open_picture(path: Path, max_pixels: int = 64_000_000) -> NDArray[np.uint8]:
             return _decode(stream, path, max_pixels)
     except PermissionError:
         raise EnvironmentFailed(
-            f"{path} may not be read by this user.", next=f"ls -l {shlex.quote(str(path))}"
+            f"{path} cannot be read: permission denied.", next=f"ls -l {shlex.quote(str(path))}"
         ) from None
     except OSError as error:
         raise PictureError(f"{path} cannot be opened ({error.strerror}).", next="ls -l") from None
@@ -139,7 +139,7 @@ def _to_8_bits(image: Image.Image, path: Path) -> Image.Image:
         lowest, highest = int(values.min()), int(values.max())
         if lowest < 0 or highest > 65535:
             raise PictureError(
-                f"{path} holds integers from {lowest} to {highest}, whose white is not known.",
+                f"{path} has integers from {lowest} to {highest}; their white value is unknown.",
                 next="edgevit run BUNDLE 8_BIT_PICTURE -o DIR",
             )
         # Portable graymaps of mode I are always scaled to 16 bits by Pillow, however dark they are.
@@ -147,7 +147,7 @@ def _to_8_bits(image: Image.Image, path: Path) -> Image.Image:
         return Image.fromarray((values >> 8 if deep else values).astype(np.uint8))
     if image.mode == "F":
         raise PictureError(
-            f"{path} holds floating-point values, whose white is not known.",
+            f"{path} has floating-point values; their white value is unknown.",
             next="edgevit run BUNDLE 8_BIT_PICTURE -o DIR",
         )
     return image

@@ -308,7 +308,7 @@ def _covering_size(photo: Size, spec: Preprocessing) -> Size:
         height = width * photo[0] // photo[1]
     if height * width > RESIZED_PIXELS:
         raise PictureError(
-            f"A photo of {photo[1]} x {photo[0]} is too thin for a square to be cut out of it.",
+            f"A photo of {photo[1]} x {photo[0]} is too narrow to cut out a square.",
             next="edgevit run BUNDLE CROPPED_PICTURE -o DIR",
         )
     return height, width

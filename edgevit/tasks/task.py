@@ -47,13 +47,13 @@ class Subject:
 
     @classmethod
     def of(cls, network: Described) -> "Subject":
-        """The subject of a manifest, or of anything else that has the three."""
+        """The subject of a manifest, or of any object with these three attributes."""
         return cls(network.task, network.labels, network.preprocessing)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class View:
-    """What a network looks at: a photo and the boxes in it, or the frames of a clip."""
+    """The source of inputs: a photo and its boxes, or the frames of a clip."""
 
     frames: tuple[Picture, ...]  # uint8 RGB [H, W, 3]; one of a photo
     boxes: tuple[Box, ...] = ()  # pose: one input each

@@ -20,7 +20,7 @@ class DemoWeights:
 
 
 def demo_weights(model: str) -> DemoWeights | None:
-    """The demo weights of a model, or None where there are none."""
+    """The demo weights of a model, or None."""
     path = HERE / f"{model}.safetensors"
     if not path.is_file():
         return None

@@ -21,7 +21,7 @@ class TensorSpec:
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What a backend says of the file it has just written."""
+    """The description that a backend gives of a file it has written."""
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]

@@ -1,4 +1,4 @@
-"""What goes in and comes out of a file, as the network it was written from tells it."""
+"""The inputs and outputs of a file, as its network defines them."""
 
 from typing import TYPE_CHECKING
 

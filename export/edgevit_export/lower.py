@@ -80,7 +80,7 @@ def check_size(model: "nn.Module", entry: Format, scheme: Scheme) -> None:
     if expected >= entry.max_bytes:
         raise TooLarge(
             f"The {entry.name} file would hold {expected / 2**30:.1f} GiB of weights;"
-            f" the format ends at {entry.max_bytes / 2**30:.0f} GiB.",
+            f" the format allows {entry.max_bytes / 2**30:.0f} GiB.",
             next="choose a smaller model (edgevit list)",
         )
 

@@ -18,7 +18,7 @@ OBSERVERS: tuple[Observer, ...] = ("mse", "percentile", "minmax")
 
 @dataclass(frozen=True, slots=True)
 class Precision:
-    """What a name says of weights and of what flows between layers."""
+    """The types of weights and activations of a precision."""
 
     weight_bits: int
     activations: Literal["float", "static", "dynamic"]  # static: scales from calibration

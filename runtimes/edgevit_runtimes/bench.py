@@ -111,7 +111,7 @@ def check_settings(settings: BenchSettings, cores: int) -> None:
     least, most = settings.min_secs, settings.max_secs
     if not (math.isfinite(least) and math.isfinite(most) and 0 <= least <= most and most > 0):
         raise BadSetting(
-            f"The shortest time ({least:g} s) lies between 0 and the longest ({most:g} s)."
+            f"The minimum time ({least:g} s) must be from 0 to the maximum ({most:g} s)."
         )
 
 

@@ -84,9 +84,9 @@ def usable_cores() -> int:
 
 
 def check_threads(count: int, cores: int | None = None) -> None:
-    """Raise `BadSetting` unless 1 to `cores` threads are asked for, else this process's cores.
+    """Raise `BadSetting` unless the count is 1 to `cores` (default: this process's cores).
 
-    A runtime starts as many threads as it is told, before anything can stop it.
+    A runtime starts any number of threads, and then nothing can stop it.
     """
     most = usable_cores() if cores is None else cores
     if not 1 <= count <= most:

@@ -88,7 +88,7 @@ def engine_of(path: Path) -> Engine:
 
 
 def chosen(path: Path, engine: str | None) -> Engine:
-    """The engine of a name or alias, or where none is named the file's own.
+    """The engine of a name or alias; without a name, the file's default.
 
     Raises `UnknownEngine`, also for an engine that does not open such files.
     """

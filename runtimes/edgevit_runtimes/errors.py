@@ -28,7 +28,7 @@ class RunFailed(RuntimesError):
 
 
 class BadSetting(RuntimesError):
-    """A thread count, a number of runs or a time that cannot be asked for."""
+    """A thread count, a number of runs or a time that is not possible."""
 
     exit_code = 2
 

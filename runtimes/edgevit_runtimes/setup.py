@@ -110,7 +110,7 @@ def tflite_home(variables: Mapping[str, str] = os.environ) -> Path:
 
 
 def look(place: Path) -> State:
-    """What is at a path: our environment, whole or not, nothing, or somebody else's files."""
+    """The state of a path: our environment (complete or broken), nothing, or foreign files."""
     try:
         if not place.exists() or (place.is_dir() and not any(place.iterdir())):
             return "absent"
@@ -128,7 +128,7 @@ def look(place: Path) -> State:
 
 
 def find_tflite() -> Environment | None:
-    """The environment where it is whole, else None; starts nothing."""
+    """The environment if it is complete, else None; starts nothing."""
     try:
         place = tflite_home()
     except DeviceFailed:
@@ -143,10 +143,10 @@ def require_tflite() -> Environment:
         return found
     place = tflite_home()
     if look(place) == "broken":
-        raise broken(f"the environment in {place} does not work any more")
+        raise broken(f"the environment in {place} no longer works")
     raise MissingRuntime(
-        f"Running files with tflite-runtime {VERSION} needs its side environment, which is not"
-        " there.",
+        f"Running files with tflite-runtime {VERSION} needs a separate environment, which is not"
+        " set up.",
         next=COMMAND,
     )
 
@@ -157,7 +157,7 @@ def broken(what: str) -> MissingRuntime:
 
 
 def wheels_here() -> Wheels:
-    """The files for the running Python; raises `DeviceFailed` where none were published."""
+    """The files for the running Python; raises `DeviceFailed` if none were published."""
     system, machine, python = platform.system(), platform.machine(), sys.version_info[:2]
     name, release = platform.libc_ver()
     for wheels in WHEELS:
@@ -244,12 +244,12 @@ def _is_made(place: Path, force: bool) -> bool:
     state = look(place)
     if state == "foreign":
         raise BadSetting(
-            f"{place} holds files that are no environment of edgevit's; they are never removed.",
+            f"{place} has files that edgevit did not make; they are never removed.",
             next=f"{HOME}=ANOTHER_DIR {COMMAND}",
         )
     if state == "broken" and not force:
         raise BadSetting(
-            f"The environment in {place} is there, and does not work any more.",
+            f"The environment in {place} exists but no longer works.",
             next=f"{COMMAND} --force",
         )
     return state == "present" and not force

@@ -156,7 +156,7 @@ def ratio_interval(
     """
     if len(a) != len(b) or not a or resamples < 1:
         raise BadSetting(
-            f"A paired comparison needs as many samples of both sides, not {len(a)} and {len(b)}."
+            f"A paired comparison needs equally many samples of both, not {len(a)} and {len(b)}."
         )
     pairs = np.asarray([a, b], dtype=np.float64)
     if not np.isfinite(pairs).all() or (pairs <= 0).any():

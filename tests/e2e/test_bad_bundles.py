@@ -94,10 +94,10 @@ class Row:
 
 EVERYWHERE = (
     Row("missing", lambda b: shutil.rmtree(b), 2, "There is no bundle at"),
-    Row("empty", lambda b: [shutil.rmtree(b), b.mkdir()], 2, "holds no manifest.json"),
+    Row("empty", lambda b: [shutil.rmtree(b), b.mkdir()], 2, "has no manifest.json"),
     Row("file", lambda b: [shutil.rmtree(b), b.write_text("x")], 2, "is not a bundle"),
-    Row("no manifest", lambda b: (b / MANIFEST).unlink(), 2, "holds no manifest.json"),
-    Row("link", lambda b: link(b, MANIFEST), 2, "holds no manifest.json"),
+    Row("no manifest", lambda b: (b / MANIFEST).unlink(), 2, "has no manifest.json"),
+    Row("link", lambda b: link(b, MANIFEST), 2, "has no manifest.json"),
     Row("empty manifest", lambda b: (b / MANIFEST).write_text(""), 2, "is not JSON"),
     Row("half", lambda b: (b / MANIFEST).write_text(text(b)[:900]), 2, "is not JSON"),
     Row("deep", lambda b: (b / MANIFEST).write_text("[" * 99_999), 2, "is not JSON"),

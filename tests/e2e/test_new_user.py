@@ -91,7 +91,7 @@ def test_quiet_leaves_results_alone(
 
 
 def test_logs_are_not_wrapped(cli: Cli, lines: dict[str, tuple[object, ...]]) -> None:
-    remark = "! Using demo weights, trained on drawn scenes alone; give real ones with --weights"
+    remark = "! Using demo weights, trained only on drawn scenes; give real ones with --weights"
     told = cli(*lines["export"])
     assert any(line.startswith(remark) for line in told.err.splitlines())
 

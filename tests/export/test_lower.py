@@ -64,7 +64,7 @@ def test_two_gibibytes_are_refused_before_lowering(format_, no_work, tmp_path):
     with pytest.raises(TooLarge) as caught:
         lower(Huge().eval(), X, format_, FP32, path, NAMES)
     assert caught.value.message == (
-        f"The {format_} file would hold 2.0 GiB of weights; the format ends at 2 GiB."
+        f"The {format_} file would hold 2.0 GiB of weights; the format allows 2 GiB."
     )
     assert caught.value.next == "choose a smaller model (edgevit list)"
     assert caught.value.exit_code == 2

@@ -79,7 +79,7 @@ def test_the_plain_network_has_the_weights_that_were_rounded():
     ids=["by name", "by pattern", "convolutions alone"],
 )
 def test_a_network_without_such_layers_is_refused(model, floats):
-    with pytest.raises(Unsupported, match="linear layers here"):
+    with pytest.raises(Unsupported, match="linear layers in this"):
         narrow(model.eval(), X, floats)
 
 

@@ -376,15 +376,15 @@ def test_one_that_does_not_work_is_made_again_on_the_users_word(
     harm(place)
     assert look(place) == "broken"
     assert find_tflite() is None
-    with pytest.raises(MissingRuntime, match="does not work any more") as caught:
+    with pytest.raises(MissingRuntime, match="no longer works") as caught:
         require_tflite()
     assert caught.value.next == f"{COMMAND} --force"
-    with pytest.raises(BadSetting, match="does not work any more"):
+    with pytest.raises(BadSetting, match="no longer works"):
         setup_tflite()
     assert setup_tflite(force=True)[1] == "made"
 
 
 def test_an_absent_one_is_told_with_the_command(place: Path) -> None:
-    with pytest.raises(MissingRuntime, match="which is not there") as caught:
+    with pytest.raises(MissingRuntime, match="which is not set up") as caught:
         require_tflite()
     assert (caught.value.next, caught.value.exit_code) == (COMMAND, 3)

@@ -132,7 +132,7 @@ def quantize(
 
     if sensitivity == qat:
         reason = (
-            "--sensitivity and --qat exclude each other"
+            "--sensitivity and --qat cannot be used together"
             if qat
             else "`quantize` needs --sensitivity or --qat"
         )

@@ -8,7 +8,7 @@ from edgevit.bundle.parity import Verification
 
 
 def bundle_summary(bundle: Bundle) -> dict[str, object]:
-    """What a script wants to know of a bundle."""
+    """The facts of a bundle, for scripts."""
     manifest = bundle.manifest
     return {
         "bundle": str(bundle.path),
@@ -76,7 +76,7 @@ def verification_cells(verification: Verification) -> list[str]:
 
 
 def accuracy_cell(file: FileEntry) -> str:
-    """What was measured last of a file's answers, with the fp32 network's score."""
+    """The latest accuracy of a file, with the fp32 network's."""
     if not file.accuracy:
         return "not measured"
     last = file.accuracy[-1]

@@ -1,4 +1,4 @@
-"""What `edgevit doctor` found, as rows and as plain data."""
+"""The findings of `edgevit doctor`, as rows and as plain data."""
 
 from collections.abc import Iterable
 from dataclasses import asdict

@@ -25,7 +25,7 @@ def next_step(exported: "Exported") -> str:
 
 
 def exported_summary(exported: "Exported") -> dict[str, Any]:
-    """Plain data; every file says how fast it is beside fp32, null where that is unknown."""
+    """Plain data; every file has its speed relative to fp32, null if unknown."""
     summary: dict[str, Any] = bundle_summary(exported.bundle)
     for file in summary["files"]:
         speed = exported.speed(Path(file["path"]).name)

@@ -1,4 +1,4 @@
-"""What is known about a model, as rows and as plain data. Loads no torch."""
+"""The facts of a model, as rows and as plain data. Loads no torch."""
 
 from edgevit.networks.card import ModelCard
 from edgevit.networks.zoo import MODELS, PREPARATIONS, model_card
@@ -22,7 +22,7 @@ PRECISION_COLUMNS = ("precision", *FORMATS, "meaning")
 
 
 def precision_facts() -> list[dict[str, object]]:
-    """Every precision: what it means, and of each format whether it has it, else why not."""
+    """Every precision: its meaning, and for each format whether it has it, or why not."""
     return [
         {
             "precision": name,
@@ -49,7 +49,7 @@ def precision_rows() -> list[list[str]]:
 
 
 def model_facts(name: str) -> dict[str, object]:
-    """Everything `edgevit info` tells; raises `UsageError` on an unknown name."""
+    """Everything that `edgevit info` shows; raises `UsageError` on an unknown name."""
     card = model_card(name)
     demo = demo_weights(name)
     precisions = _precisions(card)

@@ -57,7 +57,7 @@ def annotation_file(root: Path) -> Path | None:
         files = [path for path in files if "val" in path.stem]
         if len(files) != 1:
             raise UsageError(
-                f"{root} holds several {PREFIX}*.json, and not one of them is called val.",
+                f"{root} holds several {PREFIX}*.json, and none of them is named val.",
                 next="keep the file that is meant, and move the others away",
             )
     return files[0] if files else None
@@ -79,7 +79,7 @@ def coco_folder(root: Path, subject: Subject, annotations: Path) -> DataSet:
     missing = next((path for path in places if not path.is_file()), None)
     if missing is not None:
         raise UsageError(
-            f"{annotations.name} names {missing.relative_to(root)}, which is not there.",
+            f"{annotations.name} names {missing.relative_to(root)}, which does not exist.",
             next=f"ls {shlex.quote(str(folder))}; {LAYOUTS}",
         )
     if not places:

@@ -76,8 +76,8 @@ def drawn_scenes(subject: Subject, model: str) -> DataSet:
     task = DRAWN[subject.task]
     if task.labels != subject.labels and task.metric is not None:
         raise UsageError(
-            f"{model} does not know the drawn things: its labels are other ones"
-            f" ({', '.join(subject.labels[:3])}...), so drawn scenes cannot score it.",
+            f"{model} was not trained on drawn scenes: it has other labels"
+            f" ({', '.join(subject.labels[:3])}...), so they cannot measure its accuracy.",
             next="edgevit eval BUNDLE --data FOLDER, with pictures of your own",
         )
     return _data_set(subject, task, _seeds(task, model))

@@ -58,7 +58,7 @@ def flat_folder(root: Path, subject: Subject) -> DataSet:
     if not held:
         kind = "videos" if subject.task == "video" else "pictures"
         raise UsageError(
-            f"{root} holds no {kind}, and no layout that {subject.task} is scored on.",
+            f"{root} has no {kind}, and not the layout of a data set for {subject.task}.",
             next=f"ls {shlex.quote(str(root))}; {LAYOUTS}",
         )
     return _data_set(root, subject, held, {}, None, "No labels: agreement with fp32 is measured.")
@@ -97,7 +97,7 @@ def match_classes(names: Sequence[str], labels: Sequence[str]) -> tuple[Mapping[
             )
     other = next(name for name in ordered if name not in classes)
     raise UsageError(
-        f"The directory {other} is no class of this network: {len(names)} directories,"
+        f"The directory {other} is not a class of this network: {len(names)} directories,"
         f" {len(labels)} labels, such as {labels[0]!r}.",
         next="name each directory as labels.txt of the bundle has it",
     )

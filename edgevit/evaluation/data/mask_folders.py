@@ -106,8 +106,8 @@ def open_mask(path: Path, classes: int, zero: ZeroLabel) -> NDArray[np.int32]:
         shift = 1 if zero == "ignore" else 0
         other = "ignore" if zero == "keep" else "keep"
         raise PictureError(
-            f"{path} holds the number {highest + shift}, which is no class of the network's"
-            f" {classes} with --zero-label {zero}.",
+            f"{path} holds the number {highest + shift}, which is not one of the network's"
+            f" {classes} classes with --zero-label {zero}.",
             next=f"--zero-label {other}, or masks of the network's own classes",
         )
     return values

@@ -21,7 +21,7 @@ LAYOUTS = "docs/evaluation.md shows the layouts"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sample:
-    """One photo or clip, and what is true of it where that is known."""
+    """One photo or clip, with its labels if they are known."""
 
     name: str
     frames: tuple[Picture, ...]  # RGB uint8 [H, W, 3]; one, of a clip several
@@ -62,7 +62,7 @@ class DataSet:
         return (self.open(index) for index in range(self.count))
 
     def first(self, count: int | None) -> "DataSet":
-        """At most so many of its samples; raises `UsageError` below 1."""
+        """The first samples, at most `count`; raises `UsageError` below 1."""
         if count is None:
             return self
         if count < 1:
@@ -75,7 +75,7 @@ class DataSet:
         """
         if not 0 <= count < self.count:
             raise UsageError(
-                f"{self.name} has {self.count} {self.unit}; none is left after {count} of them.",
+                f"{self.name} has {self.count} {self.unit}; none are left after the first {count}.",
                 next="more pictures, or fewer for calibration",
             )
         return replace(
@@ -163,17 +163,17 @@ def check_inside(root: Path, path: Path) -> Path:
     """The path, where its file is inside `root` whatever links say; raises `UsageError`."""
     if not path.resolve().is_relative_to(root.resolve()):
         raise UsageError(
-            f"{path} leads out of {root}; nothing outside the data folder is opened.",
+            f"{path} points outside {root}; nothing outside the data folder is opened.",
             next="copy the file into the folder",
         )
     return path
 
 
 def pictures_in(paths: Sequence[Path]) -> list[Path]:
-    """Those whose ending is a picture's."""
+    """The files with a picture's suffix."""
     return [path for path in paths if path.suffix.lower() in SUFFIXES and path.is_file()]
 
 
 def empty(folder: Path, what: str) -> UsageError:
-    """The folder holds none of what it should."""
+    """The error for a folder without the expected files."""
     return UsageError(f"{folder} holds no {what}.", next=f"ls {shlex.quote(str(folder))}")

@@ -1,1 +1,1 @@
-"""What is counted of answers while data streams: metrics with labels, agreement without."""
+"""Metrics that count while data streams: with labels, or agreement without."""

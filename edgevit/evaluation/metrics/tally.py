@@ -18,7 +18,7 @@ class Tally(Protocol):
     """One predictor's score so far."""
 
     def add(self, sample: Sample, answers: Sequence[Answer], wanted: Sequence[Answer]) -> None:
-        """Count one sample: an answer each of its inputs, and those of fp32 where they are used."""
+        """Count one sample: the outputs for its inputs, and those of fp32 if they are used."""
 
     def value(self) -> float:
         """The score, 0..1; NaN where nothing was there to score."""

@@ -71,7 +71,7 @@ def configure(
                 f"{card.name} has no option {name!r}; {has}.", next=f"edgevit info {card.name}"
             )
         if name == "inflate" and value not in INFLATIONS:
-            raise UsageError(f"inflate={value!r} is none of {', '.join(INFLATIONS)}.")
+            raise UsageError(f"inflate={value!r} is not one of {', '.join(INFLATIONS)}.")
         if name == "cls_token":
             if value not in (0, 1):  # False and True are these
                 raise UsageError(f"cls_token={value!r} is neither 0 nor 1.")
@@ -114,7 +114,7 @@ def adapt(
     names = official_names(tensors)
     if len(set(names.values())) < len(names):
         raise CheckpointError(
-            "The checkpoint holds the same tensor under the names of two projects.",
+            "The checkpoint has the same tensor twice, under the names of two projects.",
             next="edgevit list",
         )
     named = squeezed({names[key]: value for key, value in tensors.items()})
@@ -130,7 +130,7 @@ def adapt(
     if "inflate" not in options:
         raise CheckpointError(
             f"The checkpoint is a picture network's: {card.name} can start from it, but must be"
-            f" trained before it is exported, and inflate says how: {', '.join(INFLATIONS)}.",
+            f" trained before it is exported, with the option inflate: {', '.join(INFLATIONS)}.",
             next=f"in Python, create_model({card.name!r}, weights=..., inflate='center')",
         )
     # The picture's classes are not the video network's, which keeps its own count.
@@ -149,7 +149,7 @@ def _clips(
     """
     if "inflate" in options and FIRST_POOL in tensors:
         raise CheckpointError(
-            "inflate was asked for, but the checkpoint is no picture network's.",
+            "inflate was given, but the checkpoint is not that of a picture network.",
             next="leave inflate out",
         )
     large = "-l" if card.variant == "l" else ""  # normalizes as ImageNet's networks do
@@ -169,15 +169,15 @@ def _infer(tensors: Mapping[str, Tensor], config: Config, options: Mapping[str, 
     if head is not None and head.ndim == 2:
         if not 1 <= head.shape[0] <= MAX_CLASSES:
             raise CheckpointError(
-                f"The checkpoint's head has {head.shape[0]} classes, which is no MViTv2's.",
+                f"The checkpoint's head has {head.shape[0]} classes; no MViTv2 has that.",
                 next="edgevit list",
             )
         config = replace(config, num_classes=head.shape[0])
     if "cls_token" in tensors:
         if "cls_token" in options and not options["cls_token"]:
             raise CheckpointError(
-                "The checkpoint holds a class token, and cls_token=0 was asked for.",
-                next="leave cls_token out: the checkpoint tells",
+                "The checkpoint has a class token, but cls_token=0 was given.",
+                next="leave cls_token out: it is read from the checkpoint",
             )
         config = replace(config, cls_token=True)
     # The first block of the second stage: its qkv is six times as wide as it is deep, or three.
@@ -285,7 +285,7 @@ def _pyramid(tensors: Mapping[str, Tensor], config: Config) -> Adapted[Config]:
 
 
 def recognize(shapes: Mapping[str, tuple[int, ...]]) -> str | None:
-    """The model whose checkpoint has these shapes, or None: told by width, depth and the patches'
+    """The model whose checkpoint has these shapes, or None, by width, depth and the patches'
     kernel.
     """
     names = official_names(shapes)

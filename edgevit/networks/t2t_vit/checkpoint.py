@@ -65,7 +65,7 @@ def _positions(card: ModelCard, options: Mapping[str, object]) -> str:
                 next=f"edgevit info {card.name}",
             )
         if value not in POSITIONS:
-            raise UsageError(f"{name}={value!r} is none of {', '.join(POSITIONS)}.")
+            raise UsageError(f"{name}={value!r} is not one of {', '.join(POSITIONS)}.")
     return str(options.get("positions", POSITIONS[0]))
 
 
@@ -110,7 +110,7 @@ def _within(allowed: range, weight: Tensor, key: str) -> int:
     width = weight.shape[0]
     if width not in allowed:
         raise CheckpointError(
-            f"The checkpoint's {key} has {width} outputs, which is no T2T-ViT's.",
+            f"The checkpoint's {key} has {width} outputs; no T2T-ViT has that.",
             next="edgevit list",
         )
     return width
@@ -138,7 +138,7 @@ def resize_positions(table: Tensor, grid: int, rule: str) -> Tensor:
 
 
 def recognize(shapes: Mapping[str, tuple[int, ...]]) -> str | None:
-    """The model whose checkpoint has these shapes, or None: told by its token attention, its width,
+    """The model whose checkpoint has these shapes, or None, by its token attention, its width,
     its depth and the keys of its structure.
 
     t2t-vit-14-resnext differs from t2t-vit-14 in its heads alone, which no shape tells.

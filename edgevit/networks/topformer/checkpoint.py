@@ -53,7 +53,7 @@ def configure(
     for name, value in options.items():
         if name == "injection" and card.task == "classification":
             raise UsageError(
-                f"{card.name} has no injection: its head reads the tokens themselves.",
+                f"{card.name} has no injection: its head reads the tokens directly.",
                 next=f"edgevit info {card.name}",
             )
         if name == "injection" and value in INJECTIONS:
@@ -62,7 +62,7 @@ def configure(
             config = replace(config, token_stride=value)
         elif name in OPTIONS:
             allowed = INJECTIONS if name == "injection" else TOKEN_STRIDES
-            raise UsageError(f"{name}={value!r} is none of {', '.join(map(str, allowed))}.")
+            raise UsageError(f"{name}={value!r} is not one of {', '.join(map(str, allowed))}.")
         else:
             raise UsageError(
                 f"TopFormer has no option {name!r}; it has {' and '.join(OPTIONS)}.",
@@ -180,8 +180,8 @@ def _widths(tensors: Mapping[str, Tensor], key: str, rank: int) -> tuple[int, in
     most = MAX_CLASSES if key.endswith(("conv_seg.weight", "head.l.weight")) else MAX_WIDTH
     if not (1 <= outputs <= most and 1 <= inputs <= MAX_WIDTH):
         raise CheckpointError(
-            f"The checkpoint's {key} has {outputs} outputs and {inputs} inputs, which is no"
-            " TopFormer's.",
+            f"The checkpoint's {key} has {outputs} outputs and {inputs} inputs; no"
+            " TopFormer has that.",
             next="edgevit list",
         )
     return outputs, inputs
@@ -199,7 +199,7 @@ def _infer_injection(
         if config.injection not in ("fuse_sum", "fuse_multi"):
             raise CheckpointError(
                 "This checkpoint's injection is fuse_sum or fuse_multi, which have the same keys;"
-                " say which.",
+                " give one.",
                 next="--option injection=fuse_sum, or create_model(..., injection='fuse_sum')",
             )
         found = config.injection
@@ -214,7 +214,7 @@ def _infer_injection(
 
 
 def recognize(shapes: Mapping[str, tuple[int, ...]]) -> str | None:
-    """The model whose checkpoint has these shapes, or None: told by the width of the first pyramid
+    """The model whose checkpoint has these shapes, or None, by the width of the first pyramid
     stage.
     """
     for prefix in ("backbone.tpm.", "tpm.", "backbone.patch_embed.", "patch_embed."):

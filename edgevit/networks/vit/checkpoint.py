@@ -51,7 +51,7 @@ def configure(
         fits = [max(1, round(side / config.patch)) * config.patch for side in input_size[:2]]
         raise UsageError(
             f"{card.name} cuts its input into {config.patch} px patches, and"
-            f" {'x'.join(map(str, input_size))} is no whole number of them.",
+            f" {'x'.join(map(str, input_size))} is not a whole number of them.",
             next=f"--input-size {fits[0]} {fits[-1]}" if fits else f"edgevit info {card.name}",
         )
     eps = _options(card, options)
@@ -64,7 +64,7 @@ def configure(
 
 
 def _options(card: ModelCard, options: Mapping[str, object]) -> float | None:
-    """The asked `eps`; raises `UsageError` on an unknown option or value."""
+    """The option `eps`; raises `UsageError` on an unknown option or value."""
     for name, value in options.items():
         if name not in OPTIONS:
             raise UsageError(
@@ -72,7 +72,7 @@ def _options(card: ModelCard, options: Mapping[str, object]) -> float | None:
                 next=f"edgevit info {card.name}",
             )
         if name == "positions" and value not in RULES:
-            raise UsageError(f"positions={value!r} is none of {', '.join(RULES)}.")
+            raise UsageError(f"positions={value!r} is not one of {', '.join(RULES)}.")
     stored_grid(options)
     if "eps" not in options:
         return None
@@ -92,7 +92,7 @@ def stored_grid(options: Mapping[str, object]) -> Grid | None:
     found = re.fullmatch(r"([1-9]\d{0,3})x([1-9]\d{0,3})", str(options["table"]), re.ASCII)
     if found is None:
         raise UsageError(
-            f"table={options['table']!r} is no grid of patches, such as 14x28 (rows x columns)."
+            f"table={options['table']!r} is not a grid of patches such as 14x28 (rows x columns)."
         )
     return int(found[1]), int(found[2])
 
@@ -207,7 +207,7 @@ def _outputs(tensors: Mapping[str, Tensor], key: str, most: int) -> int | None:
         return None
     if not 1 <= tensor.shape[0] <= most:
         raise CheckpointError(
-            f"The checkpoint's {key} has {tensor.shape[0]} outputs, which is no ViT's.",
+            f"The checkpoint's {key} has {tensor.shape[0]} outputs; no ViT has that.",
             next="edgevit list",
         )
     return tensor.shape[0]
@@ -220,7 +220,7 @@ def _heads(found: frozenset[int], config: Config) -> int:
     if len(found) > 1 or heads < 1 or config.dim % heads:
         counts = " and ".join(map(str, sorted(found)[:5]))
         raise CheckpointError(
-            f"The checkpoint's attention has {counts} heads, which is no network"
+            f"The checkpoint's attention has {counts} heads, which does not fit a network"
             f" of {config.dim} channels.",
             next="edgevit list",
         )
@@ -241,7 +241,7 @@ _TABLES = ("pos_embed", "embeddings.position_embeddings", vit_google.TABLE)
 
 
 def recognize(shapes: Mapping[str, tuple[int, ...]]) -> str | None:
-    """The model whose checkpoint has these shapes, or None: told by width, patch and depth."""
+    """The model whose checkpoint has these shapes, or None, by width, patch and depth."""
     if not any(key.endswith(_TABLES) for key in shapes):
         return None
     depth = len({found[1] for found in map(_BLOCKS.fullmatch, shapes) if found})

@@ -64,8 +64,8 @@ def _grid_of(rows: int, prefix: int, grid: Grid) -> Grid:
         )
     raise CheckpointError(
         f"The checkpoint's position table has {rows} rows beside {prefix} for class tokens,"
-        f" which make no square and not the input's {grid[0]}x{grid[1]} patches; say what grid of"
-        " patches they stand for.",
+        f" which make no square and not the input's {grid[0]}x{grid[1]} patches; give the grid of"
+        " patches.",
         next="--option table=14x28 (rows x columns), or create_model(..., table='14x28')",
     )
 

@@ -1,4 +1,4 @@
-"""What is known of every ViT-Adapter network. Loads no torch.
+"""The cards of all ViT-Adapter networks. Loads no torch.
 
 Counts and MACs agree with the official code's; UperNet's parameters include the auxiliary head, as
 the published totals do, its MACs do not.

@@ -133,7 +133,7 @@ def _refuse_other_networks(tensors: Mapping[str, Tensor], card: ModelCard) -> No
             name = recognize({key: tuple(value.shape) for key, value in tensors.items()})
             raise CheckpointError(
                 f"The checkpoint holds a {what} network ({found[0].removesuffix('.')}), which"
-                f" computes something else from the same keys than {card.name} does.",
+                f" has the same keys as {card.name} but computes something else.",
                 next=f"edgevit export {name} --weights CHECKPOINT.pth" if name else "edgevit list",
             )
 
@@ -191,7 +191,8 @@ def _structure(
     if "light" in options and _flag("light", options["light"]) != is_light:
         what = "a light adapter" if is_light else "a full adapter, not a light one"
         raise CheckpointError(
-            f"The checkpoint holds {what}.", next="leave the option light out: the file tells it"
+            f"The checkpoint holds {what}.",
+            next="leave the option light out: it is read from the file",
         )
     if is_light:  # the official one has no convolutions in it; a file of one's own may
         return replace(light(config), conv_ffn=conv_ffn)
@@ -229,15 +230,15 @@ def _widths(tensors: Mapping[str, Tensor], key: str) -> tuple[int, int] | None:
     classes, inputs = tensor.shape[:2]
     if not (1 <= classes <= MAX_CLASSES and 1 <= inputs <= MAX_WIDTH):
         raise CheckpointError(
-            f"The checkpoint's {key} has {classes} outputs and {inputs} inputs, which is no"
-            " UperNet's.",
+            f"The checkpoint's {key} has {classes} outputs and {inputs} inputs; no"
+            " UperNet has that.",
             next="edgevit list",
         )
     return classes, inputs
 
 
 def recognize(shapes: Mapping[str, tuple[int, ...]]) -> str | None:
-    """The model whose checkpoint has these shapes, or None: told by width and heads."""
+    """The model whose checkpoint has these shapes, or None, by width and heads."""
     prefix = BACKBONE if f"{BACKBONE}level_embed" in shapes else ""
     levels = shapes.get(f"{prefix}level_embed", ())
     if len(levels) != 2 or f"{prefix}spm.stem.0.weight" not in shapes:

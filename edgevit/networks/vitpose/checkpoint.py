@@ -110,7 +110,7 @@ def adapt(
 
 
 def recognize(shapes: Mapping[str, tuple[int, ...]]) -> str | None:
-    """The model whose checkpoint has these shapes, or None: told by width, decoder and experts."""
+    """The model whose checkpoint has these shapes, or None, by width, decoder and experts."""
     for stem, head, deconv in (
         ("backbone.patch_embed.proj.", "keypoint_head.final_layer.weight", "keypoint_head.deconv_"),
         ("backbone.embeddings.patch_embeddings.projection.", "head.conv.weight", "head.deconv"),
@@ -134,12 +134,13 @@ def _dataset(card: ModelCard, options: Mapping[str, object]) -> str:
     value = options.get("dataset", "coco")
     if not card.variant.startswith("plus-"):
         raise UsageError(
-            f"{card.name} knows one data set alone; dataset= is for vitpose-plus-*.",
+            f"{card.name} has only one data set; dataset= is for vitpose-plus-*.",
             next="edgevit list vitpose-plus",
         )
     if not isinstance(value, str) or value not in DATASETS:
         raise UsageError(
-            f"dataset={value!r} is none of {', '.join(DATASETS)}.", next=f"edgevit info {card.name}"
+            f"dataset={value!r} is not one of {', '.join(DATASETS)}.",
+            next=f"edgevit info {card.name}",
         )
     return value
 
@@ -180,14 +181,14 @@ def _one_dataset(tensors: dict[str, Tensor], dataset: str, several: bool) -> dic
     if _is_folded(tensors):
         if several and index:
             raise CheckpointError(
-                f"The checkpoint is already folded to coco, not {dataset}: give the file with all"
-                " experts, or the one that was split off for this data set.",
+                f"The checkpoint already contains only coco, not {dataset}: give the file with all"
+                " experts, or the one for this data set.",
                 next="--option dataset=coco",
             )
         return tensors
     if index and not several:
         raise CheckpointError(
-            f"The checkpoint holds one head alone, that of coco, and none for {dataset}; the"
+            f"The checkpoint has only the head for coco, and none for {dataset}; the"
             " official .pth file has all.",
             next="--option dataset=coco",
         )
@@ -199,7 +200,7 @@ def _one_dataset(tensors: dict[str, Tensor], dataset: str, several: bool) -> dic
         expert = tensors.get(f"{found[1]}.experts.{index}.{found[2]}")
         if expert is None:
             raise CheckpointError(
-                f"The checkpoint has no expert {index} ({dataset}) beside {key}.",
+                f"The checkpoint has {key}, but no expert {index} ({dataset}) for it.",
                 next="edgevit list vitpose",
             )
         if expert.ndim != shared.ndim or expert.shape[1:] != shared.shape[1:] or not shared.ndim:
@@ -255,7 +256,7 @@ def _infer(tensors: Mapping[str, Tensor], config: Config) -> Config:
     if final is not None and final.ndim == 4:
         if not 1 <= final.shape[0] <= MAX_KEYPOINTS:
             raise CheckpointError(
-                f"The checkpoint's head has {final.shape[0]} keypoints, which is no ViTPose's.",
+                f"The checkpoint's head has {final.shape[0]} keypoints; no ViTPose has that.",
                 next="edgevit list vitpose",
             )
         config = replace(config, num_classes=final.shape[0])
@@ -263,7 +264,7 @@ def _infer(tensors: Mapping[str, Tensor], config: Config) -> Config:
     if deconv is not None and deconv.ndim == 4:
         if not 1 <= deconv.shape[1] <= MAX_WIDTH:
             raise CheckpointError(
-                f"The checkpoint's decoder is {deconv.shape[1]} wide, which is no ViTPose's.",
+                f"The checkpoint's decoder is {deconv.shape[1]} wide; no ViTPose has that.",
                 next="edgevit list vitpose",
             )
         config = replace(config, deconv_channels=deconv.shape[1])

@@ -32,7 +32,7 @@ def with_positions(
 def stored_grid(
     tokens: int, config: Config, options: Mapping[str, object], pretrained: bool = False
 ) -> tuple[int, int]:
-    """The grid that a table of so many tokens stands for; raises `CheckpointError`.
+    """The grid of a table with this many tokens; raises `CheckpointError`.
 
     The official code loads a table of the network's own length as it is, whatever its grid was,
     and so do mmcv and transformers. `pretrained` backbones go another way there
@@ -45,7 +45,7 @@ def stored_grid(
             return grid
         raise CheckpointError(
             f"The checkpoint has positions of {tokens} tokens, but trained_size="
-            f"{trained[0]}x{trained[1]} would be {grid[0]}x{grid[1]} of them.",
+            f"{trained[0]}x{trained[1]} gives {grid[0]}x{grid[1]}.",
             next="leave trained_size out, or give the size that the checkpoint was trained at",
         )
     side = math.isqrt(tokens)
@@ -60,7 +60,7 @@ def stored_grid(
         return 4 * unit, 3 * unit
     raise CheckpointError(
         f"The checkpoint has positions of {tokens} tokens, which is neither a 4:3 nor a square"
-        " grid; say which input size it was trained at.",
+        " grid; give the input size of the training.",
         next="--option trained_size=HEIGHTxWIDTH",
     )
 
@@ -93,6 +93,6 @@ def trained_size(options: Mapping[str, object]) -> tuple[int, int] | None:
         case (int() as height, int() as width) if min(height, width) >= PATCH:
             return height, width
     raise UsageError(
-        f"trained_size={value!r} is no height and width in pixels.",
+        f"trained_size={value!r} is not a height and width in pixels.",
         next="--option trained_size=256x192",
     )

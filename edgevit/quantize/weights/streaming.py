@@ -73,8 +73,8 @@ def stream(
         def note(_: nn.Module, inputs: tuple[Tensor], number: int = number) -> None:
             if not torch.isfinite(inputs[0]).all():
                 raise UsageError(
-                    "A calibration sample makes values that are not finite, from which no range"
-                    " can be read.",
+                    "A calibration sample gives values that are not finite, so no range"
+                    " can be computed.",
                     next="leave it out, or look at how it was preprocessed",
                 )
             see(number, inputs[0])

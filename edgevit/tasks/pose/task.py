@@ -87,7 +87,7 @@ def check_flip_test(subject: Subject) -> None:
     skeleton = skeleton_with(subject.labels)
     if not skeleton.pairs:
         raise UsageError(
-            "The flip test needs to know which keypoints are left and right, which is not known of"
+            "The flip test needs to know which keypoints are left and right; this is not known for"
             f" the {len(skeleton.names)} keypoints of this bundle.",
             next="leave --flip-test out",
         )

@@ -54,13 +54,14 @@ def dynamic(
 
 
 def linear_layers(model: nn.Module, example: tuple[Tensor, ...], scheme: Scheme) -> Layers:
-    """The linear layers that a scheme applies to; raises `Unsupported` where there are none."""
+    """The linear layers that a scheme applies to; raises `Unsupported` if there are none."""
     try:
         return layers_of(model, example, scheme, ("Linear",))
     except Unsupported:
         raise Unsupported(
-            f"No layer of the network is left to be quantized: {scheme.precision} is of linear"
-            " layers here.",
+            f"No layer of the network is left to be quantized: {scheme.precision} is for"
+            f" linear"
+            " layers in this format.",
             next="--precision w8a8",
         ) from None
 

@@ -99,7 +99,7 @@ def check_half(model: nn.Module, exempt: frozenset[str] = frozenset()) -> None:
         largest = float(value.detach().abs().max()) if value.numel() else 0.0
         if largest > HALF_LARGEST:
             raise Unsupported(
-                f"The weight {name} holds {largest:.6g}, and 16-bit floats end at"
+                f"The weight {name} has the value {largest:.6g}; 16-bit floats end at"
                 f" {HALF_LARGEST:.0f}.",
                 next="--precision fp32",
             )

@@ -51,7 +51,7 @@ def _report(model: Message, size: int, blobs: Blobs) -> FileReport:
         raise MalformedError("it has no specification version or no description")
     if program is None:
         raise MalformedError(
-            "it holds no ML program, the one kind of Core ML model that is read here"
+            "it has no ML program, the only kind of Core ML model that edgevit reads"
         )
     ops: dict[str, int] = {}
     opsets = set[str]()

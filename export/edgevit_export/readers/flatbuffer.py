@@ -125,7 +125,7 @@ class Table:
         return self._vector(slot, 1)
 
     def text(self, slot: int) -> str:
-        """A string field; empty where there is none."""
+        """A string field, or an empty string."""
         place, count = self._vector(slot, 1)
         if count > MAX_TEXT:
             raise MalformedError("a name in it is longer than 64 KiB")

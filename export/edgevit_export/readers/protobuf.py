@@ -70,7 +70,7 @@ class Message:
                 yield entry.text(1), value
 
     def text(self, number: int) -> str:
-        """A text field; empty where there is none."""
+        """A text field, or an empty string."""
         spans = self.spans(number)
         if not spans:
             return ""
@@ -94,7 +94,7 @@ class Message:
         return tuple(v - (1 << 64) if v >= 1 << 63 else v for v in result)
 
     def integer(self, number: int) -> int:
-        """An integer field; 0 where there is none."""
+        """An integer field, or 0."""
         values = self.integers(number)
         return values[-1] if values else 0
 

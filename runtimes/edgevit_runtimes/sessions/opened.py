@@ -155,7 +155,7 @@ def fixed_port(name: str, shape: Sequence[object], dtype: str | None, file: str)
     for size in shape:
         if not isinstance(size, int | np.integer) or size < 0:
             raise RunFailed(
-                f"{name!r} of {file} has an open size {list(shape)}; only fixed sizes are run.",
+                f"{name!r} of {file} has a dynamic size {list(shape)}; only fixed sizes work.",
                 next="edgevit export MODEL --input-size H W",
             )
         sizes.append(int(size))

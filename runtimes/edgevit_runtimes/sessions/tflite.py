@@ -34,7 +34,7 @@ DTYPES = frozenset(
 
 
 def load_runtime() -> Environment:
-    """Find the side environment; raises `MissingRuntime` where it is not there."""
+    """Find the separate environment; raises `MissingRuntime` if it does not exist."""
     return require_tflite()
 
 
@@ -202,7 +202,7 @@ def _ports(named: litert.Named, file: str) -> tuple[Port, ...]:
     size = sum(np.dtype(port.dtype).itemsize * math.prod(port.shape) for port in ports)
     if size > ARRAY_BYTES:
         raise RunFailed(
-            f"{file} takes or gives {size} bytes a run; at most {ARRAY_BYTES} are sent."
+            f"{file} has {size} bytes of inputs or outputs; at most {ARRAY_BYTES} are allowed."
         )
     return ports
 

@@ -31,7 +31,7 @@ def test_a_missing_file_is_told(tmp_path):
 
 def test_a_file_without_permission_is_told(onnx_file, monkeypatch):
     monkeypatch.setattr(os, "access", lambda *_: False)  # tests may run as root, who may read all
-    with pytest.raises(EnvironmentFailed, match="may not be read"):
+    with pytest.raises(EnvironmentFailed, match="cannot be read"):
         inspect_file(onnx_file)
 
 
@@ -48,7 +48,7 @@ def test_a_file_without_permission_is_told(onnx_file, monkeypatch):
 def test_a_suffix_that_lies_is_told(name, raw, held, tmp_path):
     path = tmp_path / name
     path.write_bytes(raw)
-    with pytest.raises(UsageError, match=f"but holds {held}") as caught:
+    with pytest.raises(UsageError, match=f"but contains {held}") as caught:
         inspect_file(path)
     assert caught.value.next.startswith("mv -n ")
 
@@ -57,7 +57,7 @@ def test_a_package_under_another_name_is_told(tmp_path):
     folder = tmp_path / "model.onnx"
     folder.mkdir()
     (folder / "Manifest.json").write_text("{}")
-    with pytest.raises(UsageError, match="but holds coreml"):
+    with pytest.raises(UsageError, match="but contains coreml"):
         inspect_file(folder)
 
 

@@ -49,7 +49,9 @@ def test_a_named_runtime_narrows_the_files_to_those_it_opens(host_bundle: Bundle
         "model.onnx",
     ]
     assert [f.path for f in host_bundle.entries((), "tflite")] == ["model.tflite"]
-    with pytest.raises(UsageError, match=r"tflite opens \.tflite files, and there are model\.onnx"):
+    with pytest.raises(
+        UsageError, match=r"tflite opens \.tflite files, but the bundle has model\.onnx"
+    ):
         host_bundle.entries(("onnx",), "tflite")
     with pytest.raises(UnknownEngine, match="no runtime 'ncnn'"):
         host_bundle.entries((), "ncnn")
@@ -168,7 +170,7 @@ def test_manifests_are_bounded_text(bundle_copy: Copy, content: bytes, why: str)
 
 def test_a_pipe_for_a_manifest_does_not_block(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / MANIFEST)
-    with pytest.raises(BundleError, match=r"holds no manifest\.json"):
+    with pytest.raises(BundleError, match=r"has no manifest\.json"):
         open_bundle(tmp_path)
 
 

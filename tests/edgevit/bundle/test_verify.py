@@ -50,7 +50,7 @@ def test_a_runtime_that_fails_where_it_is_asked_for_is_a_failure(host_bundle, pr
 
 def test_a_runtime_that_is_not_there_is_told(host_bundle, monkeypatch, tmp_path):
     monkeypatch.setenv("EDGEVIT_TFLITE_HOME", str(tmp_path / "absent"))
-    with pytest.raises(MissingRuntime, match="which is not there"):
+    with pytest.raises(MissingRuntime, match="which is not set up"):
         verify_bundle(host_bundle, engine="tflite")
 
 
@@ -119,7 +119,7 @@ def test_a_quantized_file_computes_here_what_it_did_where_it_was_sealed(bundle_c
     near = sealed_with(bundle, sqnr=found.sqnr + 5.9, agreement=found.agreement)
     assert verify_bundle(near, ("onnx",))["model.onnx"].status == "executed"
     far = sealed_with(bundle, sqnr=found.sqnr + 6.1)
-    with pytest.raises(CheckFailed, match="something else here than where it was sealed: SQNR"):
+    with pytest.raises(CheckFailed, match="something else here than when it was sealed: SQNR"):
         verify_bundle(far, ("onnx",))
     assert verify_bundle(far, ("onnx",), min_cosine=0.95)["model.onnx"].status == "executed"
 

@@ -63,7 +63,7 @@ REFUSED = {
     "nothing": ({}, "it is empty inside"),
     "a list": ([torch.ones(1)], "no dictionary of tensors at its top"),
     "a tensor": (torch.ones(1), "no dictionary of tensors at its top"),
-    "numbered": ({"state_dict": {0: torch.ones(1)}}, "under '0', which is no parameter's name"),
+    "numbered": ({"state_dict": {0: torch.ones(1)}}, "under '0', which is not a parameter name"),
 }
 
 

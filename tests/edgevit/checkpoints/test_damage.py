@@ -194,7 +194,7 @@ LEGACY_LIES = {
     "unknown key": ({"0": (6, bytes(24)), "9": (1, bytes(4))}, "a storage 9 that it does not"),
     "left out": ({}, "lacks its storage 0"),
     "short": ({"0": (6, bytes(20))}, "truncated"),
-    "long": ({"0": (6, bytes(28))}, "4 bytes behind its last tensor"),
+    "long": ({"0": (6, bytes(28))}, "4 bytes after its last tensor"),
 }
 
 

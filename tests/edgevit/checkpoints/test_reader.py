@@ -253,7 +253,7 @@ STRANGERS = {
     "old pickle": (lambda path: path.write_bytes(pickle.dumps({"a": 1}, 0)), "protocol 0 or 1"),
     "number": (lambda path: path.write_bytes(pickle.dumps(3, 4)), "no dictionary of tensors"),
     "no tensors": (lambda path: path.write_bytes(pickle.dumps({"a": 1}, 4)), "no tensors under"),
-    "trailing": (lambda path: path.write_bytes(pickle.dumps({}, 4) + b"xy"), "2 bytes behind"),
+    "trailing": (lambda path: path.write_bytes(pickle.dumps({}, 4) + b"xy"), "2 bytes after"),
     "two roots": (lambda path: path.write_bytes(b"\x80\x02}}."), "not well formed"),
 }
 
@@ -280,7 +280,7 @@ def test_unreadable_file_is_the_environments_failure(tmp_path, monkeypatch):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "open", refuse)
-    with pytest.raises(EnvironmentFailed, match="must not be read"):
+    with pytest.raises(EnvironmentFailed, match="cannot be read"):
         read_checkpoint(path)
 
 

@@ -51,7 +51,7 @@ def engine_of_format(entry):
     ("formats", "runtimes", "engine", "sentence"),
     [
         ("onnx", "litert", None, "--runtime litert opens litert, and --format names onnx"),
-        (None, "tflite-runtime", "onnxruntime", "one runtime at a time"),
+        (None, "tflite-runtime", "onnxruntime", "--runtime takes one of"),
         (",", None, None, "--format takes names"),
         (None, ",", None, "--runtime takes names"),
     ],

@@ -216,7 +216,7 @@ def test_no_verify_says_so(spec):
     )
     found = bundle.manifest.files[0].verification
     assert (found.status, found.reason) == ("not verified", "skipped by --no-verify")
-    assert ("note", "model.onnx: not verified, as asked by --no-verify") in notes
+    assert ("note", "model.onnx: not verified (--no-verify)") in notes
     assert found.difference is None
 
 
@@ -558,7 +558,7 @@ def test_class_names_of_the_checkpoint_where_they_fit(classes, labels, spec, sav
 
 def test_two_classes_of_one_name_are_refused(spec, saved):
     path = saved("topformer-t", CLASSES=("a", "b", "c", "a "))
-    with pytest.raises(UsageError, match="names two classes alike") as caught:
+    with pytest.raises(UsageError, match="has two classes with the same name") as caught:
         labels_of(replace(spec, source=replace(spec.source, checkpoint=path)))
     assert caught.value.next.startswith("--labels")
 

@@ -45,7 +45,7 @@ def test_a_network_is_fine_tuned_and_its_bundle_says_so(precision, tmp_path):
     assert file.accuracy[0].samples == 10
     assert "by itself in fp32" in bundle.manifest.weights.note
     assert f"fine-tuned for {precision}" in bundle.manifest.weights.note or any(
-        "stay as they were" in step.text for step in told
+        "the weights do not change" in step.text for step in told
     )
     assert any("step 2 of 2" in step.text for step in told)
 
@@ -82,7 +82,7 @@ def test_a_training_that_helps_nothing_leaves_the_weights(tmp_path, monkeypatch)
     told = []
     spec = replace(SPEC, output_dir=tmp_path / "out")
     bundle = fine_tune(spec, None, SHORT, told.append).bundle
-    assert any("stay as they were" in step.text for step in told)
+    assert any("the weights do not change" in step.text for step in told)
     assert "not changed by 2 steps" in bundle.manifest.weights.note
     assert QAT not in bundle.manifest.calibration.edits
 
@@ -121,7 +121,7 @@ def test_a_teacher_that_does_not_fit_is_refused(name, sentence, tmp_path):
 def test_a_bundle_without_an_fp32_file_does_not_teach(tmp_path):
     place = tmp_path / "w8"
     deploy(replace(SPEC, output_dir=place, precision="w8"))
-    with pytest.raises(UsageError, match="no fp32 file of logits"):
+    with pytest.raises(UsageError, match="no executed fp32 file with logits"):
         fine_tune(replace(SPEC, output_dir=tmp_path / "out"), str(place), SHORT)
 
 

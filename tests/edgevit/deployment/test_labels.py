@@ -54,7 +54,7 @@ def test_the_checkpoints_names_come_before_a_data_sets() -> None:
     names = tuple(f"thing {index}" for index in range(1000))
     assert labels_of(spec("vit-tiny-16"), 1000, {"CLASSES": names}) == names
     assert labels_of(spec("vit-tiny-16"), 1000, {"CLASSES": names[:5]})[0] == "tench"
-    with pytest.raises(UsageError, match="names two classes alike"):
+    with pytest.raises(UsageError, match="has two classes with the same name"):
         labels_of(spec("topformer-t"), 2, {"CLASSES": ["a", " a"]})
     assert labels_of(spec("vit-tiny-16"), 2, {"CLASSES": ["a", " a"]}) == ("a", "a")
 
@@ -98,9 +98,9 @@ def test_features_have_none(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "why"),
     [
-        ("a\0b", "Name 1 of .* holds a control character: 'a.x00b'"),
+        ("a\0b", "Name 1 of .* has a control character: 'a.x00b'"),
         ("a\x1b[31mb", "control character"),
-        ("x" * 301, "has 301 characters; 300 are the most"),
+        ("x" * 301, "has 301 characters; at most 300 fit"),
     ],
 )
 def test_a_file_of_names_that_no_bundle_holds_is_refused(

@@ -49,7 +49,7 @@ def test_int8_is_the_first_recipe_that_keeps_its_gate(int8):
     assert (accuracy.metric, accuracy.samples, accuracy.labeled) == ("top-1", 30, True)
     assert accuracy.value >= 0.98 * accuracy.reference
     assert manifest.accuracy == "measured"
-    assert any(step.kind == "done" and "keeps its gate" in step.text for step in told)
+    assert any(step.kind == "done" and "passes its gate" in step.text for step in told)
 
 
 def test_what_the_ranges_were_read_from_is_in_the_manifest(int8):
@@ -108,7 +108,7 @@ def test_random_weights_are_not_gated(tmp_path):
 
 def test_what_stays_float_must_be_a_part_of_the_network(tmp_path):
     spec = DeploySpec("vit-micro", tmp_path / "out", only_formats=("onnx",), precision="w8")
-    with pytest.raises(UsageError, match=r"--keep-float blocks.9 names no part of the network"):
+    with pytest.raises(UsageError, match=r"--keep-float blocks.9 matches no layer of the network"):
         deploy(
             replace(
                 spec, quantize=replace(spec.quantize, keep_float=("blocks.0.attn.qkv", "blocks.9"))
@@ -255,7 +255,7 @@ def test_an_accepted_file_is_made_and_told(rounds):
     )
     (made,) = run()
     assert not made.verdict.passed
-    assert any("MISSES its gate, accepted as asked" in step.text for step in told)
+    assert any("MISSES its gate, accepted by --accept-accuracy" in step.text for step in told)
 
 
 def test_parity_is_never_accepted(rounds):

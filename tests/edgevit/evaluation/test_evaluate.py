@@ -99,7 +99,7 @@ def test_a_bundle_that_was_exported_anew_is_not_written_to(segmenter_copy, found
     manifest = segmenter_copy.manifest
     other = replace(manifest, files=(replace(manifest.files[0], sha256="0" * 64),))
     (segmenter_copy.path / MANIFEST).write_text(dump(other))
-    with pytest.raises(CheckFailed, match="exported anew meanwhile"):
+    with pytest.raises(CheckFailed, match="exported again in the meantime"):
         record(segmenter_copy, found)
 
 
@@ -137,7 +137,7 @@ def test_an_interrupted_evaluation_goes_on_and_leaves_nothing(segmenter_copy, fo
             note=notes.append,
         )
     (state,) = place.glob(".bundle.eval-*.json")
-    assert "the same command goes on" in notes[0]
+    assert "the same command resumes" in notes[0]
     verify_bundle(segmenter_copy, ("onnx",))  # nothing lies in the bundle
 
     def counted(index):

@@ -128,7 +128,7 @@ def test_what_a_calibration_saw_is_left_out_of_agreement(tmp_path, subjects, col
     scored = measure(subject, data(), runs, colors, calibrated=used)["b"].accuracy
     assert scored.samples == COUNT  # with labels nothing is left out
     used |= {hashlib.sha256(tensor.tobytes()).hexdigest() for tensor in inputs}
-    with pytest.raises(UsageError, match="nothing that could be scored"):
+    with pytest.raises(UsageError, match="nothing to measure"):
         agreement()
 
 
@@ -169,7 +169,7 @@ def test_data_that_says_nothing_is_refused(subjects):
 
     blank = DataSet(lambda _: "blank", "id", "mIoU", 2, unknown)
     candidate = {"a": lambda t: [t]}
-    with pytest.raises(UsageError, match="blank holds nothing that could be scored"):
+    with pytest.raises(UsageError, match="blank has nothing to measure"):
         measure(subjects["segmentation"], blank, candidate, None)
 
 
@@ -212,7 +212,7 @@ def test_an_interrupted_pass_ends_as_an_uninterrupted_one(task, at, tmp_path, su
     done = at // 2 * 2
     assert path.exists() == (done > 0)
     if done:
-        assert f"Kept what was measured of {done} of {COUNT}" in notes[-1]
+        assert f"Saved the counts of {done} of {COUNT}" in notes[-1]
     seen = []
     found = measure(
         subject,
@@ -226,7 +226,7 @@ def test_an_interrupted_pass_ends_as_an_uninterrupted_one(task, at, tmp_path, su
     assert seen == list(range(done, COUNT))
     assert found == whole
     if done:
-        assert f"Going on after {done} of {COUNT}" in notes[-1]
+        assert f"Resuming after {done} of {COUNT}" in notes[-1]
 
 
 def _with_metric(held, metric):
@@ -278,7 +278,7 @@ def test_a_damaged_state_is_told_and_not_used(harm, why, tmp_path, subjects, col
     )
     assert notes == [notes[0]]
     assert why in notes[0]
-    assert notes[0].endswith("starting anew.")
+    assert notes[0].endswith("starting again.")
     assert seen == list(range(COUNT))
     assert found == whole
 

@@ -77,8 +77,8 @@ def test_options_reach_the_network():
         ("topformer-t", {"input_size": (448, -448)}, "448x-448 is outside", None),
         ("topformer-t", {"input_size": (31, 448)}, "31x448 is outside", None),
         ("topformer-t", {"input_size": (448, 10**9)}, "448x1000000000 is outside", None),
-        ("topformer-t", {"injection": "sum"}, "injection='sum' is none of muli_sum, mul", None),
-        ("topformer-t", {"token_stride": 16}, "token_stride=16 is none of 64, 32", None),
+        ("topformer-t", {"injection": "sum"}, "injection='sum' is not one of muli_sum, mul", None),
+        ("topformer-t", {"token_stride": 16}, "token_stride=16 is not one of 64, 32", None),
         ("topformer-t", {"depth": 5}, "no option 'depth'; it has injection and token_s", None),
         (
             "topformer-t-cls",

@@ -77,9 +77,9 @@ def test_a_fit_can_be_asked_for() -> None:
     padded = preprocessing_of("segmentation", (64, 96), "pad")
     assert (padded.fit, padded.crop) == ("pad", 1.0)
     assert preprocessing_of("deit", (224, 224), "stretch").fit == "stretch"
-    with pytest.raises(UsageError, match="fit box, which cannot become pad"):
+    with pytest.raises(UsageError, match="fit box, which cannot be changed to pad"):
         preprocessing_of("pose", (256, 192), "pad")
-    with pytest.raises(UsageError, match="fit stretch, which cannot become box"):
+    with pytest.raises(UsageError, match="fit stretch, which cannot be changed to box"):
         preprocessing_of("drawn", (64, 64), "box")
 
 

@@ -66,7 +66,9 @@ def test_a_foreign_checkpoint_is_refused_by_name(wanted, given, files):
 def test_a_foreign_checkpoint_is_named_where_its_head_alone_would_be_refused(files):
     """UperNet's classifier reads 64 channels: no width that TopFormer's could read."""
     path, _ = files["vit_adapter"]
-    with pytest.raises(CheckpointError, match="holds no topformer-t; it looks like") as caught:
+    with pytest.raises(
+        CheckpointError, match="is not a topformer-t checkpoint; it looks like"
+    ) as caught:
         create_model("topformer-t", weights=path)
     assert caught.value.next == f"edgevit export {SMALLEST['vit_adapter']} --weights {path}"
 

@@ -144,7 +144,7 @@ def test_counts_outside_are_refused(count):
 def test_a_link_out_of_the_folder_is_not_read(folder, tmp_path):
     noise(tmp_path / "secret.png", 99)
     (folder / "link.png").symlink_to(tmp_path / "secret.png")
-    with pytest.raises(UsageError, match="leads out of"):
+    with pytest.raises(UsageError, match="points outside"):
         calibration(folder, 64, SUBJECTS["features"])
 
 

@@ -122,7 +122,7 @@ def test_a_video_that_may_not_be_read(file: Path, monkeypatch: pytest.MonkeyPatc
         raise PermissionError
 
     monkeypatch.setattr(Path, "open", refuse)
-    with pytest.raises(EnvironmentFailed, match="may not be read"):
+    with pytest.raises(EnvironmentFailed, match="cannot be read"):
         open_clip(file, 4, 1)
 
 
@@ -396,5 +396,5 @@ def test_pyav_opens_nothing_but_videos(
     written()
     path = tmp_path / name
     path.write_text(content)
-    with pytest.raises(PictureError, match="no video of a kind that edgevit reads: mp4, mov"):
+    with pytest.raises(PictureError, match="not a video in a format that edgevit reads: mp4, mov"):
         open_clip(path, 4, 4)

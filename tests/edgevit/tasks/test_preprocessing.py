@@ -231,7 +231,7 @@ def test_crop_to_a_size_that_is_no_square_covers_both_sides() -> None:
 
 def test_a_thread_of_a_photo_is_not_cropped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "RESIZED_PIXELS", 100_000)
-    with pytest.raises(PictureError, match="too thin"):
+    with pytest.raises(PictureError, match="too narrow"):
         preprocess(photo(2, 2000), spec(64, 64, "crop"))
 
 

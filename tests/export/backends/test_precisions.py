@@ -316,7 +316,7 @@ def test_weights_beyond_float16_are_refused(cell, tmp_path):
     model = network()
     with torch.no_grad():
         model.wide.weight[0, 0] = HALF_LIMIT
-    with pytest.raises(Unsupported, match=r"wide\.weight holds 70000, and 16-bit floats end"):
+    with pytest.raises(Unsupported, match=r"wide\.weight has the value 70000; 16-bit floats end"):
         write(tmp_path, format_, Scheme(precision), model)
     assert list(tmp_path.iterdir()) == []
 

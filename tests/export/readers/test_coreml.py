@@ -139,7 +139,7 @@ def test_a_model_that_is_no_program_is_refused(mlpackage, copied):
     spec = spec_of(package)
     spec.neuralNetwork.SetInParent()
     (package / MODEL).write_bytes(spec.SerializeToString())
-    with pytest.raises(UnreadableFile, match="holds no ML program"):
+    with pytest.raises(UnreadableFile, match="has no ML program"):
         read(package)
 
 

@@ -28,7 +28,7 @@ def one_identity(path: Path, element: int, shape: list[int | str]) -> Path:
 
 def test_an_open_size_is_refused(tmp_path: Path) -> None:
     path = one_identity(tmp_path / "open.onnx", 1, ["batch", 3])
-    with pytest.raises(RunFailed, match=r"'x' of open\.onnx has an open size"):
+    with pytest.raises(RunFailed, match=r"'x' of open\.onnx has a dynamic size"):
         open_session(path)
 
 

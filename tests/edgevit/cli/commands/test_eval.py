@@ -96,11 +96,11 @@ def test_ctrl_c_says_how_to_go_on(bundle, capsys, monkeypatch):
     words = ("--data", "scenes", "--max-samples", 8, "--batch", 2)
     monkeypatch.setattr(scenes, "scene", scene)
     assert run(bundle, *words) == 130
-    assert "Kept what was measured of 4 of 8 scenes; the same command goes on" in (
+    assert "Saved the counts of 4 of 8 scenes; the same command resumes" in (
         capsys.readouterr().err
     )
     assert len(list(bundle.parent.glob(".out.eval-*.json"))) == 1
     assert run(bundle, *words) == 0
-    assert "Going on after 4 of 8 scenes" in capsys.readouterr().err
+    assert "Resuming after 4 of 8 scenes" in capsys.readouterr().err
     assert len(calls) == 6 + 4
     assert list(bundle.parent.glob(".out.eval-*.json")) == []

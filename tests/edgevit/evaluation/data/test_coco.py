@@ -144,7 +144,7 @@ def test_counts_are_bounded(limit, value, why, folder, subjects, monkeypatch):
 
 def test_a_photo_that_is_not_there_is_named(folder, subjects):
     next(folder.glob("**/b.png")).unlink()
-    with pytest.raises(UsageError, match=r"names .*b\.png, which is not there"):
+    with pytest.raises(UsageError, match=r"names .*b\.png, which does not exist"):
         open_data(folder, subjects["pose"], "m")
 
 
@@ -153,7 +153,7 @@ def test_a_photo_that_is_a_link_out_is_not_opened(folder, subjects, tmp_path, pa
     path = next(folder.glob("**/b.png"))
     path.unlink()
     path.symlink_to(outside)
-    with pytest.raises(UsageError, match="leads out"):
+    with pytest.raises(UsageError, match="points outside"):
         open_data(folder, subjects["pose"], "m")
 
 

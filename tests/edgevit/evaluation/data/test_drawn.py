@@ -88,7 +88,7 @@ def test_backbones_have_no_truth():
 )
 def test_other_networks_are_refused_and_may_agree(task, labels):
     other = subject(task, labels)
-    with pytest.raises(UsageError, match="does not know the drawn things") as refused:
+    with pytest.raises(UsageError, match="was not trained on drawn scenes") as refused:
         drawn_scenes(other, "vit-base-16")
     assert "--data FOLDER" in refused.value.next
     assert not drawn_pictures(other).labeled

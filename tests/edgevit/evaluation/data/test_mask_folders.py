@@ -134,7 +134,7 @@ def test_masks_that_lead_out_are_not_opened(folder, subjects, tmp_path_factory):
     path = next(folder.glob("annotations/**/1.png"))
     path.unlink()
     path.symlink_to(outside)
-    with pytest.raises(UsageError, match="leads out"):
+    with pytest.raises(UsageError, match="points outside"):
         mask_folders(folder, subjects["segmentation"])
 
 

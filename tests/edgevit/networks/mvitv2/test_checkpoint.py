@@ -420,7 +420,7 @@ def test_something_something_is_told_by_its_classes(variant, classes, recipe):
 
 def test_a_video_file_is_not_inflated(state_of, tmp_path):
     path = save(tmp_path / "x.pyth", state_of(MViT(config_of(MICRO_VIDEO))))
-    with pytest.raises(CheckpointError, match="no picture network"):
+    with pytest.raises(CheckpointError, match="not that of a picture network"):
         load(MICRO_VIDEO, path, inflate="mean")
 
 
@@ -449,7 +449,12 @@ def test_options_are_those_of_the_tasks():
         ("mvitv2-t", (224, 224), {"cls_token": 2}, "cls_token=2 is neither 0 nor 1"),
         ("mvitv2-t", (224, 224), {"cls_token": "yes"}, "cls_token='yes' is neither"),
         ("mvitv2-s-video", (16, 224, 224), {"cls_token": 1}, "no option 'cls_token'; it has inf"),
-        ("mvitv2-s-video", (16, 224, 224), {"inflate": "sum"}, "'sum' is none of center, repeat"),
+        (
+            "mvitv2-s-video",
+            (16, 224, 224),
+            {"inflate": "sum"},
+            "'sum' is not one of center, repeat",
+        ),
         ("mvitv2-t-fpn", (64, 64), {"inflate": "mean"}, "no option 'inflate'; it has none"),
         ("mvitv2-t", (16, 224, 224), {}, "takes an input size of height and width"),
         ("mvitv2-s-video", (224, 224), {}, "takes an input size of frames, height and width"),
@@ -471,7 +476,7 @@ def test_what_cannot_be_configured_is_refused(name, size, options, sentence):
 
 def test_a_class_token_that_was_ruled_out_is_refused(micro_cls, tmp_path):
     path = save(tmp_path / "x.pyth", micro_cls)
-    with pytest.raises(CheckpointError, match="holds a class token"):
+    with pytest.raises(CheckpointError, match="has a class token"):
         load(MICRO, path, cls_token=0)
 
 

@@ -239,7 +239,7 @@ def test_a_lost_or_a_stray_key_is_named(key, tmp_path):
 @pytest.mark.parametrize(
     ("key", "shape", "sentence"),
     [
-        ("head.weight", (70_000, 16), "head.weight has 70000 outputs, which is no T2T-ViT's"),
+        ("head.weight", (70_000, 16), "head.weight has 70000 outputs; no T2T-ViT has that"),
         ("head.weight", (0, 16), "head.weight has 0 outputs"),
         ("tokens_to_token.attention1.proj.weight", (9000, 1), "proj.weight has 9000 outputs"),
         ("tokens_to_token.attention1.proj.weight", (1, 1), "proj.weight has 1 outputs"),
@@ -285,7 +285,7 @@ def test_options_are_checked():
     assert OPTIONS == ("positions",)
     with pytest.raises(UsageError, match="T2T-ViT has no option 'heads'; it has positions"):
         configure(CARD, (224, 224), None, {"heads": 4})
-    with pytest.raises(UsageError, match="positions='bilinear' is none of bicubic, sinusoid"):
+    with pytest.raises(UsageError, match="positions='bilinear' is not one of bicubic, sinusoid"):
         configure(CARD, (224, 224), None, {"positions": "bilinear"})
-    with pytest.raises(UsageError, match="positions=None is none of"):
+    with pytest.raises(UsageError, match="positions=None is not one of"):
         adapt({}, CARD, TINY, {"positions": None})

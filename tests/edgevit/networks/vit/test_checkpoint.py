@@ -337,15 +337,15 @@ def test_the_grid_told_is_that_of_a_network_without_a_class_token_too(made, tmp_
     ("options", "sentence"),
     [
         ({"heads": 3}, "ViT has no option 'heads'; it has eps, positions, table"),
-        ({"positions": "bilinear"}, "positions='bilinear' is none of timm, google, deit"),
-        ({"positions": ["timm"]}, "is none of"),
+        ({"positions": "bilinear"}, "positions='bilinear' is not one of timm, google, deit"),
+        ({"positions": ["timm"]}, "is not one of"),
         ({"eps": 0}, "eps=0 is no number above 0"),
         ({"eps": True}, "eps=True is no number"),
         ({"eps": "nan"}, "eps='nan' is no number"),
         ({"eps": 1}, "eps=1 is no number"),
-        ({"table": "14"}, "table='14' is no grid"),
-        ({"table": "0x5"}, "table='0x5' is no grid"),
-        ({"table": (14, 14)}, "is no grid"),
+        ({"table": "14"}, "table='14' is not a grid"),
+        ({"table": "0x5"}, "table='0x5' is not a grid"),
+        ({"table": (14, 14)}, "is not a grid"),
     ],
 )
 def test_wrong_options(options, sentence):
@@ -479,7 +479,7 @@ def test_heads_that_cannot_be(made, tmp_path):
         loaded(tmp_path / "x.npz")
     names = {k: v[:, :0] if "query" in k or "key" in k else v for k, v in names.items()}
     np.savez(tmp_path / "y.npz", **names)
-    with pytest.raises(CheckpointError, match="heads, which is no network of 96 channels"):
+    with pytest.raises(CheckpointError, match="heads, which does not fit a network of 96 channels"):
         loaded(tmp_path / "y.npz")
 
 

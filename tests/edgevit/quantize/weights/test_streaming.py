@@ -64,7 +64,7 @@ def test_what_is_not_finite_is_refused():
         ranges(network, [torch.zeros(SHAPE), torch.full(SHAPE, torch.nan)], [network[0]])
     with torch.no_grad():
         network[0].bias.fill_(torch.inf)
-    with pytest.raises(UsageError, match="makes values that are not finite"):
+    with pytest.raises(UsageError, match="gives values that are not finite"):
         ranges(network, [torch.zeros(SHAPE)], [network[2]])
     with pytest.raises(UsageError, match="no calibration samples"):
         ranges(network, [], [network[0]])
