@@ -10,7 +10,21 @@ from tests.support.once import CHANGED, Shared, root_of_run
 
 # CPU seconds of the files that take longest, rounded; they are begun first, so that no worker is
 # left alone with one at the end. A file that is missing here comes later, which costs little.
-SECONDS: dict[str, int] = {}
+SECONDS: dict[str, int] = {
+    "tests/e2e/test_matrix.py[vit-adapter-micro-upernet]": 200,
+    "tests/e2e/test_matrix.py[mvitv2-micro-video]": 150,
+    "tests/edgevit/networks/test_line.py": 120,
+    "tests/e2e/test_matrix.py[mvitv2-micro]": 100,
+    "tests/e2e/test_matrix.py[t2t-vit-micro]": 60,
+    "tests/edgevit/networks/test_plain_transformers.py": 60,
+    "tests/edgevit/networks/test_zoo.py": 60,
+    "tests/e2e/test_matrix.py[vitpose-micro]": 55,
+    "tests/e2e/test_matrix.py[vit-micro]": 45,
+    "tests/e2e/test_broken_off.py": 30,
+    "tests/edgevit/quantize/test_edits.py": 25,
+    "tests/edgevit/networks/vit_adapter/test_cards.py": 25,
+    "tests/benchmarks/test_topformer_latency.py": 15,
+}
 # One network after the other: a worker has made the bundle that it then reads.
 BY_PARAMETER = ("tests/e2e/test_matrix.py",)
 
