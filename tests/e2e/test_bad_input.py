@@ -450,7 +450,7 @@ def test_exif_orientation_is_applied(
     ("bench {bundle} --runs 0", 2, "Runs and repeats are at least 1"),
     ("bench {bundle} --warmup -1", 2, "warm-up runs at least 0"),
     ("bench {bundle} --min-secs 5 --max-secs 1", 2, "from 0 to the maximum"),
-    ("bench {bundle} --max-secs nan", 2, "longest"),
+    ("bench {bundle} --max-secs nan", 2, "the maximum"),
     ("bench {bundle} -r tensorrt", 2, "no tensorrt file"),
     ("bench {bundle} -o {place}", 2, "is a directory"),
     ("bench {bundle} -o {place}/none/result.json", 2, "no directory .*none"),
