@@ -96,7 +96,7 @@ def _cells(name: str, place: Path, formats: tuple[str, ...]) -> dict[str, Any]:
     spec = DeploySpec(
         name,
         place,
-        runtimes=formats,
+        only_formats=formats,
         source=Source(random=demo_weights(name) is None),
         force=True,
     )

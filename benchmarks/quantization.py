@@ -81,7 +81,7 @@ def _spec(name: str, word: str, formats: tuple[str, ...], place: Path, samples: 
     return DeploySpec(
         name,
         place,
-        runtimes=formats,
+        only_formats=formats,
         precision=word,
         evaluate=Evaluate(
             data=None if word == "fp32" else "scenes",  # fp16 too, which has no gate

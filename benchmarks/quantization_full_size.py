@@ -48,7 +48,7 @@ CASES: Mapping[str, tuple[str, tuple[int, ...] | None]] = {
     "vit-adapter-t": ("vit_adapter_t_seg_256x256", (256, 256)),
 }
 WORDS = ("int8", "w8dyn")
-RUNTIMES = ("onnx", "executorch", "litert")
+FORMATS = ("onnx", "executorch", "litert")
 FAILURES = (EdgevitError, ExportError, RuntimesError)
 # Of the inputs. No recipe may be chosen on these, which would flatter it: take others, as 1000 to
 # 1015, 3000 to 3023 and 5000 to 5063 have been, and new ones here where these became known too
@@ -70,7 +70,7 @@ def one(name: str, word: str) -> dict[str, Any]:
         spec = DeploySpec(
             name,
             Path(scratch) / "out",
-            runtimes=RUNTIMES,
+            only_formats=FORMATS,
             precision=word,
             source=Source(checkpoint=weights),
             input_size=size,
@@ -80,7 +80,7 @@ def one(name: str, word: str) -> dict[str, Any]:
         try:
             bundle = deploy(spec)
         except FAILURES as error:
-            return {runtime: {"failed": str(error)} for runtime in RUNTIMES}
+            return {runtime: {"failed": str(error)} for runtime in FORMATS}
         network = load_network(name, weights, size, None, "task").network
         return measured(bundle, network)
 
@@ -110,7 +110,7 @@ def page(rows: Mapping[str, Any]) -> str:
     lines = []
     for name in (name for name in CASES if name in rows):
         for word, made in rows[name].items():
-            lines += [_line(name, word, runtime, made["files"][runtime]) for runtime in RUNTIMES]
+            lines += [_line(name, word, runtime, made["files"][runtime]) for runtime in FORMATS]
     made_at: dict[str, list[str]] = {}
     for name, row in rows.items():
         for word, made in row.items():

@@ -135,7 +135,7 @@ def prepare(weights: str, name: str, size: tuple[int, int], work: Path) -> Files
                 DeploySpec(
                     MODEL,
                     place,
-                    runtimes=(name,),
+                    only_formats=(name,),
                     source=Source(checkpoint=given),
                     input_size=size,
                     output="mask" if output == "mask" else "logits",

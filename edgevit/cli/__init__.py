@@ -2,12 +2,14 @@
 command needs it.
 """
 
+import _thread
 import math
 import os
 import re
 import signal
 import sys
 import time
+from importlib.machinery import ExtensionFileLoader
 from pathlib import Path
 from types import FrameType
 
@@ -16,6 +18,13 @@ from edgevit.cli.console import guarded
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 UNTOUCHED = (signal.SIG_DFL, signal.default_int_handler)
 PATIENCE_SECS = 3.0
+LATER_SECS = 0.05
+# What a module written in C calls back while it is imported must not raise: onnx's then aborts the
+# process, or swallows the interrupt.
+NATIVE_IMPORTS = (
+    ExtensionFileLoader.create_module.__code__,
+    ExtensionFileLoader.exec_module.__code__,
+)
 MEASURES = "bench"  # the runtimes as any program gets them, their waiting threads included
 SIZE = "--input-size"
 TIMES = re.compile(r"-?\d+([xX]-?\d+)+")
@@ -87,7 +96,8 @@ def _open_closed_streams() -> None:
 
 class _Interrupt:
     """Ctrl-C and a polite end alike: what is half written is removed. A second one that comes
-    at once is impatience, and must not stop that.
+    at once is impatience, and must not stop that. One in the import of a native module comes again
+    when the module may be there.
     """
 
     def __init__(self) -> None:
@@ -95,6 +105,24 @@ class _Interrupt:
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
-        if now - self.last > PATIENCE_SECS:
-            self.last = now
-            raise KeyboardInterrupt
+        if now - self.last <= PATIENCE_SECS:
+            return
+        if _imports_native(frame):
+            _thread.start_new_thread(_interrupt_later, (number,))
+            return
+        self.last = now
+        raise KeyboardInterrupt
+
+
+def _imports_native(frame: FrameType | None) -> bool:
+    """Whether a native module's own code runs below this frame."""
+    while frame is not None:
+        if any(frame.f_code is code for code in NATIVE_IMPORTS):
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _interrupt_later(number: int) -> None:
+    time.sleep(LATER_SECS)
+    _thread.interrupt_main(signal.Signals(number))  # nothing, where signals are ignored by then

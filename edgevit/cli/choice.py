@@ -74,6 +74,6 @@ def _runtime(name: str) -> tuple[list[str], list[str]]:
 
 
 def _format(name: str) -> str:
-    from edgevit.request.targets import RUNTIME_ALIASES
+    from edgevit.request.targets import FORMAT_ALIASES
 
-    return RUNTIME_ALIASES.get(name, name)
+    return FORMAT_ALIASES.get(name, name)

@@ -10,6 +10,7 @@ from edgevit.deployment.labels import labels_of
 from edgevit.errors import CheckpointError, UsageError
 from edgevit.networks.create import Loaded, PartlyUntrained, load_network
 from edgevit.networks.zoo import MODELS
+from edgevit.request.check import check_mask
 from edgevit.request.spec import DeploySpec
 from edgevit.steps import Report, Step
 from edgevit.weights import demo_weights
@@ -32,8 +33,8 @@ class Trained:
 def load(spec: DeploySpec, report: Report) -> Trained:
     """Load the requested weights, or the demo weights of the model.
 
-    Raises `UsageError` where there are none, `CheckpointError` where they do not fit or leave a
-    part of the network untrained.
+    Raises `UsageError` where there are none or a mask would have one class, `CheckpointError` where
+    they do not fit or leave a part of the network untrained.
     """
     report(Step("start", f"load {spec.model}"))
     if spec.source.random:
@@ -70,6 +71,7 @@ def load(spec: DeploySpec, report: Report) -> Trained:
             else "train the network first, and give the file that training wrote",
         )
     note = "demo weights trained on drawn scenes" if demo else f"read as {checkpoint.kind}"
+    check_mask(spec, _classes(network))
     own = demo is not None and spec.source.labels is None
     labels = demo.labels if demo and own else labels_of(spec, _classes(network), checkpoint.meta)
     report(Step("done", f"loaded {spec.model} from {path.name}"))

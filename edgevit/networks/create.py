@@ -69,10 +69,7 @@ def load_network(
     size = checked_size(card, input_size)
     if outputs not in ("task", "all"):
         raise UsageError(f"outputs={outputs!r} is neither 'task' nor 'all'.")
-    if num_classes is not None and (
-        card.num_classes is None or not 1 <= num_classes <= MOST_CLASSES
-    ):
-        raise UsageError(f"{name} cannot have {num_classes} classes.", next=f"edgevit info {name}")
+    check_classes(card, num_classes)
     config = parts.checkpoint.configure(card, size, num_classes, options)
     checkpoint = None
     if weights is None:
@@ -111,6 +108,14 @@ def checked_size(card: ModelCard, size: tuple[int, ...] | None) -> tuple[int, ..
             next=f"edgevit info {card.name}",
         )
     return size
+
+
+def check_classes(card: ModelCard, count: int | None) -> None:
+    """Raise `UsageError` on a count of classes that the network cannot have. None: not asked."""
+    if count is not None and (card.num_classes is None or not 1 <= count <= MOST_CLASSES):
+        raise UsageError(
+            f"{card.name} cannot have {count} classes.", next=f"edgevit info {card.name}"
+        )
 
 
 def _load(

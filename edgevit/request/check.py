@@ -4,7 +4,7 @@ from edgevit.bundle.parity import Bounds
 from edgevit.bundle.sealing import check_destination
 from edgevit.data.scenes import CALIBRATION_SEEDS
 from edgevit.errors import UsageError
-from edgevit.networks.create import checked_size
+from edgevit.networks.create import check_classes, checked_size
 from edgevit.networks.zoo import preprocessing_of
 from edgevit.request.precisions import CANDIDATES, candidates, why_not
 from edgevit.request.spec import DeploySpec
@@ -47,6 +47,8 @@ def check_request(spec: DeploySpec) -> None:
         raise UsageError(
             f"{spec.model} has no mask: its task is {spec.card.task}.", next="--output logits"
         )
+    check_classes(spec.card, spec.source.num_classes)
+    check_mask(spec, spec.source.num_classes)
     for word in CANDIDATES[precision]:
         bounds_for(spec, word)
     if not OPSETS[0] <= spec.opset <= OPSETS[1]:
@@ -56,6 +58,16 @@ def check_request(spec: DeploySpec) -> None:
         )
     if not 0 <= spec.seed < 1 << 32:
         raise UsageError(f"Seed {spec.seed} is outside 0 to {(1 << 32) - 1}.", next="--seed 0")
+
+
+def check_mask(spec: DeploySpec, classes: int | None) -> None:
+    """Raise `UsageError` on a mask of one class: no file's could be wrong. None: not known yet."""
+    if spec.output == "mask" and classes == 1:
+        raise UsageError(
+            f"A mask of {spec.model} with one class is that class everywhere: there is nothing to"
+            " verify.",
+            next="--output logits",
+        )
 
 
 def preprocessing_for(spec: DeploySpec, preparation: str) -> Preprocessing:

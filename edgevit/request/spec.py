@@ -69,7 +69,7 @@ class DeploySpec:
     model: str
     output_dir: Path
     target: str = "host"
-    runtimes: tuple[str, ...] = ()  # formats to narrow the target's to
+    only_formats: tuple[str, ...] = ()  # of the target's; (): all of them
     precision: str | None = None  # None: the target's own
     source: Source = Source()
     input_size: tuple[int, ...] | None = None
@@ -97,7 +97,7 @@ class DeploySpec:
     @property
     def formats(self) -> tuple[str, ...]:
         """The formats to write, in the target's order of preference."""
-        return narrowed(self.place, self.runtimes)
+        return narrowed(self.place, self.only_formats)
 
     @property
     def resolved_precision(self) -> str:

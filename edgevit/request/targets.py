@@ -30,9 +30,8 @@ TARGETS: Mapping[str, Target] = MappingProxyType(
     }
 )
 
-# What a target takes beside its defaults when --runtime asks for it. Their Core ML delegate comes
-# with a later version.
-RUNTIME_ALIASES: Mapping[str, str] = MappingProxyType({"tflite": "litert"})
+# Other names that --format takes.
+FORMAT_ALIASES: Mapping[str, str] = MappingProxyType({"tflite": "litert"})
 
 
 def target_named(name: str) -> Target:
@@ -48,11 +47,11 @@ def target_named(name: str) -> Target:
         ) from None
 
 
-def narrowed(target: Target, runtimes: tuple[str, ...]) -> tuple[str, ...]:
-    """The target's formats, narrowed to `runtimes` in the target's order; raises `UsageError`."""
-    if not runtimes:
+def narrowed(target: Target, names: tuple[str, ...]) -> tuple[str, ...]:
+    """The target's formats of these names, or all, in its own order; raises `UsageError`."""
+    if not names:
         return target.formats
-    wanted = [RUNTIME_ALIASES.get(name, name) for name in runtimes]
+    wanted = [FORMAT_ALIASES.get(name, name) for name in names]
     for name in wanted:
         if name not in target.formats:
             raise UsageError(

@@ -8,6 +8,7 @@ reached through a worker process (`sessions/tflite.py`).
 import json
 import os
 import platform
+import secrets
 import shutil
 import subprocess
 import sys
@@ -201,9 +202,46 @@ def setup_tflite(
     nothing is left, and an earlier environment stays.
     """
     place = tflite_home()
-    state = look(place)
-    if state == "present" and not force:
+    if _is_made(place, force):
         return Environment(place, _python(place)), "found"
+    wheels = wheels_here()
+    partial = _hidden(place, "partial")
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        partial.mkdir()  # by nobody else: nothing that was planted under this name is filled
+        try:
+            report("make an empty environment")
+            _make(partial)
+            report("download and install")
+            _install(partial, wheels)
+            report("import the runtime")
+            _check(partial)
+            marker = {"schema": 1, "packages": dict(PACKAGES)}
+            (partial / MARKER).write_text(json.dumps(marker, indent=1) + "\n", encoding="utf-8")
+            if _is_made(place, force):  # a download takes a while: somebody may have been faster
+                return Environment(place, _python(place)), "found"
+            _replace(partial, place)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    except OSError as error:
+        raise DeviceFailed(
+            f"The environment could not be written to {place}: {error.strerror or error}.",
+            next=f"{HOME}=ANOTHER_DIR {COMMAND}",
+        ) from error
+    return Environment(place, _python(place)), "made"
+
+
+def bytes_of(environment: Environment) -> int:
+    """What the environment takes on the disk; links are not followed."""
+    files = (p for p in environment.path.rglob("*") if p.is_file() and not p.is_symlink())
+    return sum(p.stat().st_size for p in files)
+
+
+def _is_made(place: Path, force: bool) -> bool:
+    """Whether a whole environment is there that is to stay; raises `BadSetting` where something is
+    in the way.
+    """
+    state = look(place)
     if state == "foreign":
         raise BadSetting(
             f"{place} has files that edgevit did not make; they are never removed.",
@@ -214,33 +252,15 @@ def setup_tflite(
             f"The environment in {place} exists but no longer works.",
             next=f"{COMMAND} --force",
         )
-    wheels = wheels_here()
-    partial = place.with_name(f".{place.name}.partial-{os.getpid()}")
-    try:
-        partial.parent.mkdir(parents=True, exist_ok=True)
-        report("make an empty environment")
-        _make(partial)
-        report("download and install")
-        _install(partial, wheels)
-        report("import the runtime")
-        _check(partial)
-        marker = {"schema": 1, "packages": dict(PACKAGES)}
-        (partial / MARKER).write_text(json.dumps(marker, indent=1) + "\n", encoding="utf-8")
-        _replace(partial, place)
-    except OSError as error:
-        raise DeviceFailed(
-            f"The environment could not be written to {place}: {error.strerror or error}.",
-            next=f"{HOME}=ANOTHER_DIR {COMMAND}",
-        ) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    return Environment(place, _python(place)), "made"
+    return state == "present" and not force
 
 
-def bytes_of(environment: Environment) -> int:
-    """What the environment takes on the disk; links are not followed."""
-    files = (p for p in environment.path.rglob("*") if p.is_file() and not p.is_symlink())
-    return sum(p.stat().st_size for p in files)
+def _hidden(place: Path, word: str) -> Path:
+    """A name beside `place` that no other process takes, or can tell beforehand.
+
+    Not by process number: two containers on one volume are both process 1.
+    """
+    return place.parent / f".edgevit.{word}-{secrets.token_hex(8)}"
 
 
 def _python(place: Path) -> Path:
@@ -298,7 +318,7 @@ def _check(partial: Path) -> None:
 
 def _replace(partial: Path, place: Path) -> None:
     """Rename into place; what is there steps aside first, and is removed last."""
-    aside = place.with_name(f".{place.name}.old-{os.getpid()}")
+    aside = _hidden(place, "old")
     try:
         if place.exists():
             place.rename(aside)

@@ -2,7 +2,7 @@
 
 import json
 
-from benchmarks.quantization_full_size import CASES, COLUMNS, PAGE, RECORDS, RUNTIMES, WORDS, page
+from benchmarks.quantization_full_size import CASES, COLUMNS, FORMATS, PAGE, RECORDS, WORDS, page
 from edgevit.networks.zoo import MODELS
 
 FILES = {
@@ -32,5 +32,5 @@ def test_the_page_is_that_of_the_records():
     assert set(rows) == set(CASES)
     for row in rows.values():
         assert set(row) == set(WORDS)
-        assert all(set(made["files"]) == set(RUNTIMES) for made in row.values())
+        assert all(set(made["files"]) == set(FORMATS) for made in row.values())
     assert page(rows) in PAGE.read_text("utf-8")

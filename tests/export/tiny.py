@@ -2,7 +2,6 @@
 the same ones.
 """
 
-import sys
 from pathlib import Path
 
 import torch
@@ -55,10 +54,3 @@ def write(folder: Path, format_: str, model: nn.Module | None = None, **scheme: 
         folder / f"model{entry.suffix}",
         NAMES,
     )
-
-
-def main() -> None:
-    """Write into the folder named by the first argument the formats named by the others."""
-    folder, *names = sys.argv[1:]
-    for name in names:
-        write(Path(folder), name)

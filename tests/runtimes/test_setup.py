@@ -1,7 +1,9 @@
 """The side environment: found, refused, made whole or not at all. Nothing here uses the network."""
 
 import json
+import os
 import platform
+import secrets
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -38,6 +40,7 @@ class Commands:
         self.variables: list[dict[str, str]] = []
         self.outcomes: dict[str, Outcome | BaseException] = {}
         self.requirements = ""
+        self.meanwhile: Callable[[], object] = lambda: None  # of another process
 
     def run(self, command: Sequence[str], **options: Any) -> subprocess.CompletedProcess[str]:
         self.seen.append(list(command))
@@ -45,6 +48,7 @@ class Commands:
         kind = next(k for k in ("venv", "install", "uninstall", "-c") if k in command)
         if kind == "venv":
             (Path(command[-1]) / "bin").mkdir(parents=True)
+            self.meanwhile()
             (Path(command[-1]) / "bin" / "python").symlink_to(sys.executable)
         if kind == "install":
             self.requirements = Path(command[-1]).read_text()
@@ -247,6 +251,88 @@ def test_a_rename_that_fails_brings_the_old_one_back(
         setup_tflite(force=True)
     assert find_tflite() == made
     assert [path.name for path in place.parent.iterdir()] == [place.name]
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_two_at_once_do_not_meet(
+    force: bool, place: Path, commands: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two containers that share a volume are both process 1; the second one of them fails."""
+    monkeypatch.setattr(os, "getpid", lambda: 1)
+
+    def second() -> None:
+        commands.meanwhile = lambda: None
+        commands.outcomes = {"install": (1, "", "ERROR: no network")}
+        with pytest.raises(DeviceFailed, match="no network"):
+            setup_tflite(force)
+        commands.outcomes = {}
+
+    commands.meanwhile = second
+    assert setup_tflite(force)[1] == "made"
+    assert [path.name for path in place.parent.iterdir()] == [place.name]
+
+
+def test_the_environment_of_a_faster_process_stays(place: Path, commands: Commands) -> None:
+    def second() -> None:
+        commands.meanwhile = lambda: None
+        setup_tflite()
+        (place / "theirs").touch()
+
+    commands.meanwhile = second
+    assert setup_tflite()[1] == "found"
+    assert (place / "theirs").exists()
+    assert [path.name for path in place.parent.iterdir()] == [place.name]
+
+
+def test_files_that_came_meanwhile_are_never_removed(place: Path, commands: Commands) -> None:
+    def somebody() -> None:
+        place.mkdir()
+        (place / "thesis.tex").touch()
+
+    commands.meanwhile = somebody
+    with pytest.raises(BadSetting, match="never removed"):
+        setup_tflite(force=True)
+    assert (place / "thesis.tex").exists()
+    assert [path.name for path in place.parent.iterdir()] == [place.name]
+
+
+def test_what_another_process_left_stays_and_blocks_nothing(
+    place: Path, commands: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "getpid", lambda: 1)
+    setup_tflite()
+    left = [place.with_name(f".{place.name}.{word}-1") for word in ("partial", "old")]
+    for directory in left:
+        directory.mkdir()
+        (directory / "theirs").touch()
+    assert setup_tflite(force=True)[1] == "made"
+    assert all((directory / "theirs").exists() for directory in left)
+
+
+def test_a_planted_link_is_neither_followed_nor_removed(
+    tmp_path: Path, place: Path, commands: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the name of before, and by a guess that is right."""
+    monkeypatch.setattr(os, "getpid", lambda: 1)
+    monkeypatch.setattr(secrets, "token_hex", lambda *_: "0" * 16)
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    place.parent.mkdir(parents=True)
+    before = place.with_name(f".{place.name}.partial-1")
+    guess = place.parent / f".edgevit.partial-{'0' * 16}"
+    for link in (before, guess):
+        link.symlink_to(theirs)
+    with pytest.raises(DeviceFailed, match="File exists"):
+        setup_tflite()
+    monkeypatch.undo()
+    monkeypatch.setenv(setup.HOME, str(place))
+    monkeypatch.setattr(subprocess, "run", commands.run)
+    machine(monkeypatch)
+    assert setup_tflite()[1] == "made"
+    assert not place.is_symlink()
+    assert before.is_symlink()
+    assert guess.is_symlink()
+    assert list(theirs.iterdir()) == []
 
 
 def test_files_of_somebody_else_are_never_removed(place: Path, commands: Commands) -> None:

@@ -212,7 +212,7 @@ def export(
         model=model,
         output_dir=output_dir,
         target=target,
-        runtimes=choose(formats, runtime).formats,
+        only_formats=choose(formats, runtime).formats,
         source=Source(weights, random_weights, num_classes, options(option), labels),
         output="mask" if output == "mask" else "logits",
         preprocessing=preprocessing,

@@ -149,7 +149,7 @@ def quantize(
         model=model,
         output_dir=output_dir or Path(),  # nothing is written
         target=target,
-        runtimes=choose(formats, runtime).formats if qat else ("onnx",),
+        only_formats=choose(formats, runtime).formats if qat else ("onnx",),
         precision=precision if qat else "w8a8",
         source=Source(weights, random_weights, labels=labels),
         input_size=wanted[0],

@@ -24,8 +24,9 @@ class ScaledFeatureAttend(nn.Module):
     def kernel(self, x: Tensor, w: Tensor) -> Tensor:
         """[B, N, C] -> [B, N, m]."""
         factor = 1 / math.sqrt(w.shape[0] * PERFORMER_EPSILON)
+        directed = F.linear(x, w)
         squares = (x * x).sum(dim=-1, keepdim=True)
-        return torch.exp(F.linear(x, w) - (squares * 0.5 - math.log(factor)))
+        return torch.exp(directed - (squares * 0.5 - math.log(factor)))
 
 
 def fold_feature_scales(model: nn.Module) -> nn.Module:

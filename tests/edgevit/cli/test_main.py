@@ -140,3 +140,42 @@ def test_a_closed_stream_is_no_failure(command: str, closed: str, code: int, std
     done = subprocess.run(["sh", "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == code, done.stderr
     assert stderr in done.stderr
+
+
+# onnx makes its enums while its native module is imported, and what they raise ends the process.
+INTERRUPTED_IMPORT = """
+import enum, os, signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from edgevit.cli import app, main
+
+create = enum.EnumType.__call__
+
+def interrupted(kind, *arguments, **names):
+    if "onnx" in sys.modules and len(arguments) > 1:
+        enum.EnumType.__call__ = create
+        os.kill(os.getpid(), signal.SIGINT)
+    return create(kind, *arguments, **names)
+
+def invoke(words):
+    enum.EnumType.__call__ = interrupted
+    try:
+        import onnx
+        time.sleep(60)
+    finally:
+        print("onnx.onnx_cpp2py_export" in sys.modules)
+
+app.invoke = invoke
+main(["list"])
+"""
+
+
+def test_an_interrupt_waits_for_a_native_module() -> None:
+    done = subprocess.run(
+        (sys.executable, "-c", INTERRUPTED_IMPORT),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert (done.returncode, done.stdout) == (130, "True\n"), done.stderr
+    assert done.stderr.startswith("Error: Interrupted; nothing half-written was left behind.")

@@ -45,7 +45,7 @@ def spec(tmp_path, five_classes) -> DeploySpec:
     return DeploySpec(
         "topformer-t",
         tmp_path / "out",
-        runtimes=("onnx",),
+        only_formats=("onnx",),
         source=Source(checkpoint=five_classes),
         input_size=SIZE,
     )
@@ -59,7 +59,7 @@ def plain(tmp_path_factory, five_classes):
         DeploySpec(
             "topformer-t",
             folder,
-            runtimes=("onnx",),
+            only_formats=("onnx",),
             source=Source(checkpoint=five_classes),
             input_size=SIZE,
         )
@@ -133,18 +133,18 @@ DEPLOY = """
 import sys
 from pathlib import Path
 from edgevit.deployment.export import deploy
-from edgevit.request.check import check_request, preprocessing_for
-from edgevit.request.spec import DeploySpec, Evaluate, Quantize, Source
-folder, weights, *runtimes = sys.argv[1:]
-deploy(DeploySpec("topformer-t", Path(folder), runtimes=tuple(runtimes), input_size=(64, 64),
-                  weights=Path(weights) if weights else None))
+from edgevit.request.spec import DeploySpec
+deploy(DeploySpec("topformer-t", Path(sys.argv[1]), input_size=(64, 64)))
 """
 
 
-def deploy_elsewhere(folder: Path, weights: str, *runtimes: str) -> None:
-    """The same in a new process with other hashes."""
+# A second export to all four formats in a process of its own takes a minute.
+@pytest.mark.full
+def test_another_process_with_other_hashes_gives_the_same_bytes_in_every_format(
+    host_bundle, tmp_path
+):
     done = subprocess.run(
-        [sys.executable, "-c", DEPLOY, str(folder), weights, *runtimes],
+        [sys.executable, "-c", DEPLOY, str(tmp_path / "again")],
         capture_output=True,
         text=True,
         check=False,
@@ -155,12 +155,6 @@ def deploy_elsewhere(folder: Path, weights: str, *runtimes: str) -> None:
         },
     )
     assert done.returncode == 0, done.stderr
-
-
-# A second export to all four formats in a process of its own takes a minute.
-@pytest.mark.full
-def test_another_process_gives_the_same_bytes_in_every_format(host_bundle, tmp_path):
-    deploy_elsewhere(tmp_path / "again", "")
     one, two = contents(host_bundle.path), contents(tmp_path / "again")
     assert [name for name in one if one[name] != two.get(name)] == []
     assert set(one) == set(two)
@@ -222,7 +216,7 @@ def test_no_verify_says_so(spec):
 
 
 def test_core_ml_is_exported_and_says_that_it_was_not_run(spec):
-    bundle = deploy(replace(spec, target="ios-arm64", runtimes=()))
+    bundle = deploy(replace(spec, target="ios-arm64", only_formats=()))
     (file,) = bundle.manifest.files
     assert (file.format, file.precision) == ("coreml", "fp16")
     assert dict(file.facts)["compute_precision"] == "fp16"
@@ -245,8 +239,8 @@ def test_odd_sizes(spec, size):
 def saved(tmp_path, state_of) -> Callable[..., Path]:
     """A checkpoint of a named network."""
 
-    def save(name: str, **meta: object) -> Path:
-        options = {} if name.endswith("-features") else {"num_classes": 4}
+    def save(name: str, classes: int = 4, **meta: object) -> Path:
+        options = {} if name.endswith("-features") else {"num_classes": classes}
         path = tmp_path / f"{name}.pth"
         state = state_of(create_model(name, **options))
         torch.save({"state_dict": state, "meta": meta}, path)
@@ -286,7 +280,7 @@ def test_the_other_tasks(name, outputs, spec, saved):
     ids=lambda change: " ".join(f"{k} {v}" for k, v in change.items()),
 )
 def test_every_runtime_agrees(change, spec, saved):
-    everywhere = replace(spec, runtimes=("onnx", "executorch", "litert"), **change)
+    everywhere = replace(spec, only_formats=("onnx", "executorch", "litert"), **change)
     source = replace(everywhere.source, checkpoint=saved(everywhere.model))
     bundle = deploy(replace(everywhere, source=source))
     for file in bundle.manifest.files:
@@ -311,7 +305,7 @@ def test_larger_variants_on_android(name, spec, saved):
             model=name,
             source=replace(spec.source, checkpoint=saved(name)),
             target="android-arm64",
-            runtimes=(),
+            only_formats=(),
             input_size=None,
         )
     )
@@ -437,13 +431,16 @@ def test_a_failure_leaves_the_bundle_that_was_there(spec, plain, monkeypatch):
     open_bundle(spec.output_dir).check()
 
 
+ONE_CLASS = "A mask of topformer-t with one class is that class everywhere"
+
+
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
         ({"model": "topformer-q"}, "There is no model 'topformer-q'"),
         ({"target": "vax"}, "There is no target 'vax'"),
         (
-            {"runtimes": ("coreml",), "target": "android-arm64"},
+            {"only_formats": ("coreml",), "target": "android-arm64"},
             "takes executorch, onnx, litert, no",
         ),
         ({"precision": "fp8"}, "There is no precision 'fp8'"),
@@ -459,6 +456,7 @@ def test_a_failure_leaves_the_bundle_that_was_there(spec, plain, monkeypatch):
         ({"input_size": (64,)}, "takes an input size of two numbers"),
         ({"input_size": (70, 64)}, "multiples of 8 pixels, not 70x64"),
         ({"model": "topformer-t-cls", "output": "mask"}, "topformer-t-cls has no mask"),
+        ({"source": Source(random=True, num_classes=1), "output": "mask"}, ONE_CLASS),
     ],
 )
 def test_what_cannot_work_is_refused_before_anything_is_loaded(change, sentence, spec):
@@ -480,6 +478,15 @@ def test_an_imagenet_file_is_not_exported_as_a_segmentation(spec, saved):
     with pytest.raises(CheckpointError, match="would stay random") as caught:
         deploy(replace(spec, source=replace(spec.source, checkpoint=path)))
     assert caught.value.next == f"edgevit export topformer-t-cls --weights {path}"
+    assert not spec.output_dir.exists()
+
+
+def test_a_mask_of_a_checkpoint_with_one_class_is_refused(spec, saved):
+    """No file's mask could be wrong: nothing would be verified."""
+    source = Source(checkpoint=saved("topformer-t", classes=1))
+    with pytest.raises(UsageError, match=ONE_CLASS) as caught:
+        deploy(replace(spec, source=source, output="mask"))
+    assert (caught.value.next, caught.value.exit_code) == ("--output logits", 2)
     assert not spec.output_dir.exists()
 
 

@@ -18,7 +18,7 @@ from edgevit_runtimes.engines import open_session
 SPEC = DeploySpec(
     "vit-micro",
     None,
-    runtimes=("onnx",),
+    only_formats=("onnx",),
     precision="w8a8",
     quantize=Quantize(samples=FEWEST),
     evaluate=Evaluate(samples=10, accept_accuracy=True, compare_speed=False),

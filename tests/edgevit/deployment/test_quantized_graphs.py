@@ -36,7 +36,11 @@ def test_a_file_loses_what_its_graph_loses(name, format_, tmp_path):
     from edgevit_export.quantization.graph import quantize
 
     spec = DeploySpec(
-        name, tmp_path / "out", runtimes=(format_,), precision="w8a8", quantize=Quantize(samples=16)
+        name,
+        tmp_path / "out",
+        only_formats=(format_,),
+        precision="w8a8",
+        quantize=Quantize(samples=16),
     )
     prepared = prepare(spec, silent)
     network, samples = prepared.network, prepared.calibration

@@ -30,7 +30,7 @@ def int8(tmp_path_factory):
     spec = DeploySpec(
         "vit-micro",
         tmp_path_factory.mktemp("int8") / "out",
-        runtimes=("onnx",),
+        only_formats=("onnx",),
         precision="int8",
         evaluate=Evaluate(compare_speed=False, samples=30),
         quantize=Quantize(samples=8),
@@ -77,7 +77,7 @@ def test_the_same_inputs_give_the_same_bytes(int8, tmp_path):
     spec = DeploySpec(
         "vit-micro",
         tmp_path / "out",
-        runtimes=("onnx",),
+        only_formats=("onnx",),
         precision="int8",
         quantize=Quantize(samples=8),
         evaluate=Evaluate(samples=30),
@@ -91,7 +91,7 @@ def test_random_weights_are_not_gated(tmp_path):
     spec = DeploySpec(
         "vit-micro",
         tmp_path / "out",
-        runtimes=("onnx",),
+        only_formats=("onnx",),
         precision="w8a8",
         source=Source(random=True),
         quantize=Quantize(samples=4, edit_weights=False),
@@ -107,7 +107,7 @@ def test_random_weights_are_not_gated(tmp_path):
 
 
 def test_what_stays_float_must_be_a_part_of_the_network(tmp_path):
-    spec = DeploySpec("vit-micro", tmp_path / "out", runtimes=("onnx",), precision="w8")
+    spec = DeploySpec("vit-micro", tmp_path / "out", only_formats=("onnx",), precision="w8")
     with pytest.raises(UsageError, match=r"--keep-float blocks.9 matches no layer of the network"):
         deploy(
             replace(
@@ -129,7 +129,7 @@ def test_w8dyn_that_a_recipe_serves_says_what_edits_were_found_on(tmp_path):
     spec = DeploySpec(
         "mvitv2-micro",
         tmp_path / "out",
-        runtimes=("onnx",),
+        only_formats=("onnx",),
         precision="w8dyn",
         source=Source(random=True),
         quantize=Quantize(samples=4),
@@ -152,7 +152,9 @@ def rounds(tmp_path, monkeypatch):
     """
 
     def run(outcomes, formats=("onnx",), precision="int8", **change):
-        spec = DeploySpec("vit-micro", tmp_path, runtimes=formats, precision=precision, **change)
+        spec = DeploySpec(
+            "vit-micro", tmp_path, only_formats=formats, precision=precision, **change
+        )
         told, tried = [], []
 
         def make(prepared, edited, name, scheme, folder, report):

@@ -33,7 +33,7 @@ def test_an_export_tells_it_of_every_file_that_is_not_fp32(tmp_path):
     spec = DeploySpec(
         "vit-micro",
         tmp_path / "out",
-        runtimes=("onnx", "coreml"),
+        only_formats=("onnx", "coreml"),
         precision="w8",
         evaluate=Evaluate(samples=5, accept_accuracy=True),
     )
@@ -60,7 +60,7 @@ def test_fp32_files_are_not_timed_nor_what_nobody_wants(change, tmp_path):
     spec = DeploySpec(
         "vit-micro",
         tmp_path / "out",
-        runtimes=("onnx",),
+        only_formats=("onnx",),
         precision=change["precision"],
         evaluate=Evaluate(
             samples=5, accept_accuracy=True, compare_speed=change.get("compare", True)

@@ -69,7 +69,7 @@ def segmenter(shared: Shared) -> Bundle:
 def write_segmenter(root: Path) -> Path:
     folder = root / "topformer-t"
     spec = DeploySpec(
-        "topformer-t", folder, runtimes=("onnx",), input_size=(128, 128), reparameterize=False
+        "topformer-t", folder, only_formats=("onnx",), input_size=(128, 128), reparameterize=False
     )
     manifest = deploy(spec).manifest
     package = folder / "model.mlpackage"

@@ -44,35 +44,29 @@ PLAIN: Mapping[str, Callable[[], Network]] = {
 }
 
 
-# Lowered in `make test`; the others in `make test-all`.
-FEW = ("vit-two-classifiers", "vitpose", "t2t")
+def lowered_by_make_test(*names: str) -> list[object]:
+    """Every network of the table; those not named are left to `make test-all`."""
+    return [pytest.param(name, marks=() if name in names else pytest.mark.full) for name in PLAIN]
 
 
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """A test that takes `plain` or `plain_to_lower` runs with every network of the table."""
-    for fixture in {"plain", "plain_to_lower"} & set(metafunc.fixturenames):
-        metafunc.parametrize(
-            fixture,
-            [
-                pytest.param(
-                    name,
-                    marks=[pytest.mark.full]
-                    if fixture == "plain_to_lower" and name not in FEW
-                    else [],
-                )
-                for name in PLAIN
-            ],
-            indirect=True,
-        )
-
-
-@pytest.fixture
+@pytest.fixture(params=PLAIN)
 def plain(request: pytest.FixtureRequest) -> Network:
+    """Every network of the table."""
     return plain_network(request.param)
 
 
-@pytest.fixture
+# tests/e2e/test_matrix.py lowers a ViT, a ViTPose and a T2T-ViT in float32, all with one
+# classifier or none.
+@pytest.fixture(params=lowered_by_make_test("vit-two-classifiers"))
 def plain_to_lower(request: pytest.FixtureRequest) -> Network:
+    """Every network of the table, to lower in float32."""
+    return plain_network(request.param)
+
+
+# The matrix has no float16.
+@pytest.fixture(params=lowered_by_make_test("vit-two-classifiers", "vitpose", "t2t"))
+def plain_to_halve(request: pytest.FixtureRequest) -> Network:
+    """Every network of the table, to lower in float16."""
     return plain_network(request.param)
 
 

@@ -33,14 +33,14 @@ def test_the_checkpoint_travels_with_the_network(tmp_path, state_of):
 
 
 def test_the_network_knows_how_its_pictures_are_prepared(tmp_path, state_of):
-    assert create_model("vit-micro").recipe == "drawn"
+    assert create_model("vit-micro").preparation == "drawn"
     path = tmp_path / "deit.pth"
     torch.save({"model": state_of(create_model("vit-micro"))}, path)
-    assert create_model("vit-micro", weights=path).recipe == "deit"
+    assert create_model("vit-micro", weights=path).preparation == "deit"
     path = tmp_path / "cifar10_t2t-vit.pth"
     state = state_of(create_model("t2t-vit-micro", num_classes=10))
     torch.save({"net": {f"module.{k}": v for k, v in state.items()}, "acc": 98.3}, path)
-    assert create_model("t2t-vit-micro", weights=path).recipe == "t2t-cifar"
+    assert create_model("t2t-vit-micro", weights=path).preparation == "t2t-cifar"
 
 
 def test_class_count_of_an_untrained_network():

@@ -1,5 +1,7 @@
 """Checkpoints of every system against networks of every system: each fits its own alone."""
 
+from itertools import permutations
+
 import pytest
 import torch
 
@@ -46,11 +48,8 @@ def test_a_checkpoint_loads_into_its_own_network_and_computes_the_same(architect
         assert torch.equal(a, b)
 
 
-@pytest.mark.parametrize("given", SYSTEMS)
-@pytest.mark.parametrize("wanted", SYSTEMS)
+@pytest.mark.parametrize(("wanted", "given"), list(permutations(SYSTEMS, 2)))
 def test_a_foreign_checkpoint_is_refused_by_name(wanted, given, files):
-    if wanted == given:
-        return
     path, _ = files[given]
     # Of a plain ViT its backbone is taken, as official training does; `deploy` refuses the rest.
     with pytest.raises((CheckpointError, PartlyUntrained)) as caught:

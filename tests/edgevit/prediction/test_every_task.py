@@ -40,7 +40,7 @@ def bundle(request, exported, micro_bundle) -> Bundle:
     if request.param != FEATURES:
         return micro_bundle(request.param)
     words = {"source": Source(random=True), "reparameterize": False}
-    return exported(FEATURES, runtimes=("onnx",), input_size=SIZE, **words)
+    return exported(FEATURES, only_formats=("onnx",), input_size=SIZE, **words)
 
 
 def test_the_five_tasks_are_here():

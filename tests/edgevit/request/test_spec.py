@@ -32,8 +32,10 @@ def test_formats_and_precision_are_the_targets(target):
         assert spec.resolved_precision in FORMATS[name].precisions
 
 
-def test_runtimes_narrow_in_the_targets_order():
-    spec = DeploySpec("topformer-t", OUT, target="android-arm64", runtimes=("tflite", "executorch"))
+def test_formats_narrow_in_the_targets_order():
+    spec = DeploySpec(
+        "topformer-t", OUT, target="android-arm64", only_formats=("tflite", "executorch")
+    )
     assert spec.formats == ("executorch", "litert")
 
 

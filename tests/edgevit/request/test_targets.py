@@ -4,7 +4,7 @@ import pytest
 
 from edgevit.errors import UsageError
 from edgevit.networks.system import ALL_FORMATS
-from edgevit.request.targets import RUNTIME_ALIASES, TARGETS, narrowed, target_named
+from edgevit.request.targets import FORMAT_ALIASES, TARGETS, narrowed, target_named
 from edgevit_export.formats import FORMATS
 
 
@@ -20,7 +20,7 @@ def test_each_entry_is_whole(name):
 
 def test_tables_agree_on_the_formats():
     assert set(ALL_FORMATS) == set(FORMATS) == set(TARGETS["host"].formats)
-    assert {alias for f in FORMATS.values() for alias in f.aliases} == set(RUNTIME_ALIASES)
+    assert {alias for f in FORMATS.values() for alias in f.aliases} == set(FORMAT_ALIASES)
 
 
 def test_preferences():

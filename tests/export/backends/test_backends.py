@@ -21,8 +21,6 @@ TRACES = re.compile(
     rb"/(?:usr|home|root|tmp|var|opt|mnt|work)/|site-packages|\.py\b|Traceback|stack_trace"
 )
 
-TINY = Path(__file__).parents[1]
-
 
 @pytest.fixture(params=list(FORMATS))
 def format_(request):
@@ -122,29 +120,6 @@ def test_writing_again_gives_the_same_bytes_and_touches_nothing_else(
     assert not model.training
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
     assert all(parameter.requires_grad for parameter in model.parameters())
-
-
-@pytest.mark.parametrize(
-    "names",
-    [
-        ("onnx", "coreml"),
-        # Importing these two anew takes 20 s.
-        pytest.param(("executorch", "litert"), marks=pytest.mark.full),
-    ],
-    ids=" ".join,
-)
-def test_another_process_with_other_hashes_gives_the_same_bytes(
-    names, written, tmp_path, run_python
-):
-    # The network's module is called tiny there too: LiteRT's tensors are named after it.
-    code = f"import sys; sys.path.insert(0, {str(TINY)!r}); import tiny; tiny.main()"
-    done = run_python("-c", code, str(tmp_path), *names, PYTHONHASHSEED="12345")
-    assert done.returncode == 0, done.stderr
-    for name in names:
-        artifact = written[name]
-        other = tmp_path / artifact.path.name
-        assert dict(files_of(other)) == dict(files_of(artifact.path)), name
-        assert content_sha256(other) == artifact.sha256
 
 
 @pytest.mark.parametrize("opset", [OPSETS[0], 20, OPSETS[1]])

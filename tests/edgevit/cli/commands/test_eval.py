@@ -14,7 +14,7 @@ from tests.support.once import writable
 
 @pytest.fixture
 def bundle(exported, tmp_path):
-    vit = exported("vit-micro", runtimes=("onnx",), input_size=(64, 64), reparameterize=False)
+    vit = exported("vit-micro", only_formats=("onnx",), input_size=(64, 64), reparameterize=False)
     return writable(Path(shutil.copytree(vit.path, tmp_path / "out")))
 
 

@@ -10,20 +10,21 @@ from edgevit.networks.zoo import MODELS, PREPARATIONS, model_card
 from edgevit_export.formats import FORMATS
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_facts_are_the_cards(name):
-    facts, card = model_facts(name), model_card(name)
-    assert json.loads(json.dumps(facts)) == facts
-    assert facts["params"] == card.params
-    assert facts["gmacs"] == card.gmacs
-    assert facts["classes"] == card.num_classes
-    assert facts["input_size"] == list(card.input_size)
-    assert list(facts["precisions"]) == list(FORMATS)
-    assert len(facts["published"]) == len(card.published)
-    lines = model_lines(facts)
-    labels = list(dict.fromkeys(label for label, _ in lines))
-    assert labels == [key.replace("_", " ") for key in facts], "a fact may take several lines"
-    assert all(isinstance(text, str) and text for _, text in lines)
+def test_facts_are_the_cards():
+    for name in MODELS:
+        facts, card = model_facts(name), model_card(name)
+        assert json.loads(json.dumps(facts)) == facts, name
+        assert facts["params"] == card.params, name
+        assert facts["gmacs"] == card.gmacs, name
+        assert facts["classes"] == card.num_classes, name
+        assert facts["input_size"] == list(card.input_size), name
+        assert list(facts["precisions"]) == list(FORMATS), name
+        assert len(facts["published"]) == len(card.published), name
+        lines = model_lines(facts)
+        # A fact may take several lines.
+        labels = list(dict.fromkeys(label for label, _ in lines))
+        assert labels == [key.replace("_", " ") for key in facts], name
+        assert all(isinstance(text, str) and text for _, text in lines), name
 
 
 def test_the_preprocessing_and_its_source_are_told():

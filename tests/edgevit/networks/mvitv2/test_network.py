@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from edgevit.networks.mvitv2.cards import CARDS
 from edgevit.networks.mvitv2.network import (
@@ -52,30 +51,12 @@ def test_every_published_name_exists():
     )
 
 
-@pytest.mark.parametrize("name", sorted(BY_NAME))
-def test_every_card_builds_with_its_count(name):
-    card = BY_NAME[name]
-    network = on_meta(card)
-    assert count(network) == card.params
-    assert card.input_size == config_of(card).input_size
-    if card.num_classes is not None:
-        assert network.head.projection.out_features == card.num_classes
-    if card.variant == "micro":
-        assert card.params < 1_000_000
-
-
-# One of each kind: the large variants run the same code for minutes.
-@pytest.mark.parametrize(
-    "name",
-    ["mvitv2-t", "mvitv2-micro", "mvitv2-micro-video", "mvitv2-s-video", "mvitv2-t-fpn"],
-)
-def test_macs_at_the_default_size(name):
-    card = BY_NAME[name]
-    network = on_meta(card)
-    x = torch.zeros(1, 3, *card.input_size, device="meta")
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        network(x)
-    assert counter.get_total_flops() / 2e9 == pytest.approx(card.gmacs, abs=1e-3)
+# What a card says of its network, tests/edgevit/networks/test_zoo.py compares with the network.
+def test_every_card_has_the_size_of_its_configuration():
+    for card in CARDS:
+        assert card.input_size == config_of(card).input_size, card.name
+        assert card.num_classes in (None, config_of(card).num_classes), card.name
+        assert card.variant != "micro" or card.params < 1_000_000, card.name
 
 
 @pytest.mark.parametrize(

@@ -104,7 +104,7 @@ def test_the_head_of_token_labeling_is_left_behind(tmp_path):
     [("", None), ("state_dict_ema", None), ("net", "t2t-cifar"), ("net.state_dict", "t2t-cifar")],
 )
 def test_a_transfer_file_brings_the_preprocessing_of_cifar(container, recipe):
-    assert adapt(state_of(TINY), CARD, TINY, {}, container=container).recipe == recipe
+    assert adapt(state_of(TINY), CARD, TINY, {}, container=container).preparation == recipe
 
 
 def cubic(distance):

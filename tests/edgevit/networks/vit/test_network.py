@@ -188,19 +188,12 @@ def test_a_network_knows_its_input_and_outputs():
     assert network.output_names == ("logits",)
 
 
-@pytest.mark.parametrize("card", CARDS, ids=lambda card: card.name)
-def test_counts(card):
-    config = layout.configure(card, card.input_size, None, {})
-    with torch.device("meta"):
-        network = build(card, config, False).eval()
-        x = torch.empty(1, 3, *card.input_size)
-        with FlopCounterMode(display=False) as counter:
-            logits = network(x)
-    assert logits.shape == (1, card.num_classes)
-    assert sum(p.numel() for p in network.parameters()) == card.params
-    assert counter.get_total_flops() / 2e9 == pytest.approx(card.gmacs, abs=6e-5)
-    assert card.size_multiple == config.patch
-    assert all(side % config.patch == 0 for side in card.input_size)
+# What a card says of its network, tests/edgevit/networks/test_zoo.py compares with the network.
+def test_sizes_are_whole_patches():
+    for card in CARDS:
+        config = layout.configure(card, card.input_size, None, {})
+        assert card.size_multiple == config.patch, card.name
+        assert all(side % config.patch == 0 for side in card.input_size), card.name
 
 
 @pytest.mark.parametrize("variant", SPECIFIED)

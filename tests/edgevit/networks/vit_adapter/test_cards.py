@@ -26,26 +26,17 @@ def on_meta(card, size=None, all_outputs=False):
         return build(card, config, all_outputs).eval()
 
 
-def measured(network, size):
-    """The outputs, and convolutions' and matrix products' MACs in billions."""
+def gmacs_of(network, size):
+    """Convolutions' and matrix products' MACs in billions."""
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        outputs = network(torch.empty(1, 3, *size, device="meta"))
-    outputs = outputs if isinstance(outputs, tuple) else (outputs,)
-    return outputs, counter.get_total_flops() / 2e9
+        network(torch.empty(1, 3, *size, device="meta"))
+    return counter.get_total_flops() / 2e9
 
 
-@pytest.mark.parametrize("card", CARDS, ids=lambda card: card.name)
-def test_every_card_is_its_network(card):
-    network = on_meta(card)
-    assert sum(parameter.numel() for parameter in network.parameters()) == card.params
-    outputs, gmacs = measured(network, card.input_size)
-    assert round(gmacs, 4) == card.gmacs
-    assert len(outputs) == len(card.outputs)
-    strides = (4, 8, 16, 32) if card.task == "features" else (4,)
-    width = card.num_classes or network.config.dim
-    for output, stride in zip(outputs, strides, strict=True):
-        assert output.shape == (1, width, *(side // stride for side in card.input_size))
-    assert (card.architecture, card.size_multiple) == ("vit_adapter", 32)
+# What a card says of its network, tests/edgevit/networks/test_zoo.py compares with the network.
+def test_every_card_is_of_the_adapter():
+    for card in CARDS:
+        assert (card.architecture, card.size_multiple) == ("vit_adapter", 32), card.name
 
 
 def rounded(value, like):
@@ -60,7 +51,7 @@ def test_counts_are_the_specifications(variant):
     assert det.params == card.params
     assert rounded(card.gmacs, GMACS_512[variant]) == GMACS_512[variant]
     assert rounded(det.gmacs, GMACS_DET[variant]) == GMACS_DET[variant]
-    _, small = measured(on_meta(card, (256, 256)), (256, 256))
+    small = gmacs_of(on_meta(card, (256, 256)), (256, 256))
     assert rounded(small, GMACS_256[variant]) == GMACS_256[variant]
     whole = BY_NAME[f"vit-adapter-{variant}-upernet"].params / 1e6
     assert abs(whole - UPERNET_PARAMS[variant]) < 0.006  # the table's 57.62 is 57.615, rounded up

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from torch.utils.flop_counter import FlopCounterMode
 
 from edgevit.checkpoints.reader import read_checkpoint
 from edgevit.checkpoints.strict import load_strict
@@ -144,26 +143,18 @@ def test_the_grid_of_the_official_sizes(size, grid):
     assert Config(96, 1, 3, input_size=size).grid == grid
 
 
-@pytest.mark.parametrize("card", CARDS, ids=lambda card: card.name)
-def test_every_card_tells_what_is_built(card):
-    config = configure(card, card.input_size, None, {})
-    with torch.device("meta"):
-        network = build(card, config, False).eval()
-        with FlopCounterMode(display=False) as counter, torch.no_grad():
-            out = network(torch.empty(1, 3, *card.input_size))
-    params = sum(p.numel() for p in network.parameters())
-    assert params == card.params
-    assert round(counter.get_total_flops() / 2e9, 4) == card.gmacs
-    assert out.shape[1] == card.num_classes
-    assert out.shape[2:] == tuple(side // 4 for side in card.input_size)
-    assert not any(side % card.size_multiple for side in card.input_size)
-    if card.variant == "micro":
-        assert params < 1_000_000
-        return
-    variant = card.variant.removeprefix("plus-")
-    assert (round(params / 1e6, 3), round(card.gmacs, 3)) == SPEC[variant]
-    backbone = sum(p.numel() for p in network.backbone.parameters())
-    assert round(backbone / 1e6, 3) == BACKBONE[variant.removesuffix("-simple")]
+# What a card says of its network, tests/edgevit/networks/test_zoo.py compares with the network.
+def test_the_cards_are_the_specifications():
+    assert OF_NAME["vitpose-micro"].params < 1_000_000
+    for card in CARDS:
+        if card.variant == "micro":
+            continue
+        variant = card.variant.removeprefix("plus-")
+        assert (round(card.params / 1e6, 3), round(card.gmacs, 3)) == SPEC[variant], card.name
+        with torch.device("meta"):
+            network = build(card, configure(card, card.input_size, None, {}), False)
+        backbone = sum(p.numel() for p in network.backbone.parameters())
+        assert round(backbone / 1e6, 3) == BACKBONE[variant.removesuffix("-simple")], card.name
 
 
 def test_the_names():
