@@ -43,7 +43,7 @@ class Speed:
 
     @property
     def pays(self) -> bool:
-        """Whether it is faster than fp32 here, beyond doubt."""
+        """Whether the interval shows that it is faster than fp32 here."""
         return self.low > 1
 
     def cell(self) -> str:
@@ -54,11 +54,11 @@ class Speed:
         """One sentence for the user."""
         where = f"on this machine ({self.machine}, one thread)"
         said = f"{self.file} ({self.precision}) has {self.cell()} of fp32's speed {where}"
-        return said if self.pays else f"{said}: {self.precision} does not pay here but in size"
+        return said if self.pays else f"{said}: {self.precision} is not faster here, only smaller"
 
 
 def measure_speeds(prepared: Prepared, made: Sequence[Made], report: Report) -> tuple[Speed, ...]:
-    """Time each file that is not fp32 and runs here beside an fp32 one that is thrown away."""
+    """Compare the time of each file that is not fp32 and runs here with a temporary fp32 file."""
     speeds = []
     for file in made:
         artifact = file.artifact

@@ -64,7 +64,7 @@ def test_a_package_under_another_name_is_told(tmp_path):
 def test_an_unknown_suffix_is_told(tmp_path, onnx_file):
     path = tmp_path / "weights.pth"
     path.write_bytes(b"PK\x03\x04 and so on")
-    with pytest.raises(UsageError, match=r"none of \.onnx, \.pte, \.tflite, \.mlpackage"):
+    with pytest.raises(UsageError, match=r"one of \.onnx, \.pte, \.tflite, \.mlpackage"):
         inspect_file(path)
     renamed = onnx_file.rename(tmp_path / "model.bin")
     with pytest.raises(UsageError, match=r"does not end in \.onnx") as caught:

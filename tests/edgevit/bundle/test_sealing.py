@@ -374,7 +374,7 @@ def test_a_file_that_the_bundle_does_not_list_is_the_users(
     bundle = bundle_copy()
     files = tuple(file for file in bundle.manifest.files if file.format != "executorch")
     (bundle.path / MANIFEST).write_text(dump(replace(bundle.manifest, files=files)))
-    with pytest.raises(UsageError, match=r"holds model\.pte beside"):
+    with pytest.raises(UsageError, match=r"contains model\.pte, which is not part"):
         check_destination(bundle.path, force=True)
 
 
@@ -385,7 +385,7 @@ def test_beside_a_manifest_that_cannot_be_read_names_must_do(
     (place / MANIFEST).write_text('{"schema": 1, "edgevit": ')
     check_destination(place, force=True)
     (place / "golden" / "mine.txt").touch()
-    with pytest.raises(UsageError, match=r"holds golden/mine\.txt beside"):
+    with pytest.raises(UsageError, match=r"contains golden/mine\.txt, which is not part"):
         check_destination(place, force=True)
 
 
