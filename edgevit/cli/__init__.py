@@ -125,4 +125,4 @@ def _imports_native(frame: FrameType | None) -> bool:
 
 def _interrupt_later(number: int) -> None:
     time.sleep(LATER_SECS)
-    _thread.interrupt_main(number)  # nothing, where signals are ignored by then
+    _thread.interrupt_main(signal.Signals(number))  # nothing, where signals are ignored by then
