@@ -129,7 +129,7 @@ def accuracy_of(files: Sequence[FileEntry]) -> str:
     return MEASURED if any(entry.labeled for entry in entries) else AGREEMENT_ONLY
 
 
-def with_accuracy(manifest: Manifest, found: Mapping[str, Accuracy]) -> Manifest:
+def with_accuracy(manifest: Manifest, measured: Mapping[str, Accuracy]) -> Manifest:
     """The manifest with a measurement of each of these files, by path.
 
     It takes the place of an earlier one of the same metric and data, and is the last otherwise.
@@ -137,7 +137,7 @@ def with_accuracy(manifest: Manifest, found: Mapping[str, Accuracy]) -> Manifest
     """
     files = []
     for file in manifest.files:
-        new = found.get(file.path)
+        new = measured.get(file.path)
         if new is not None:
             kept = [e for e in file.accuracy if (e.metric, e.data) != (new.metric, new.data)]
             if len(kept) >= MAX_ACCURACY:
@@ -214,40 +214,40 @@ def broken(what: str) -> BundleError:
 
 
 def _manifest(content: dict[str, Any]) -> Manifest:
-    given = {key: value for key, value in content.items() if key != "schema"}
-    given.setdefault("calibration", None)  # manifests of before files were quantized
+    entries = {key: value for key, value in content.items() if key != "schema"}
+    entries.setdefault("calibration", None)  # manifests of before files were quantized
     known = {field.name for field in fields(Manifest)}
-    if set(given) != known:
-        raise ValueError(f"entries {sorted(set(given) ^ known)[:3]}")
-    if len(given["files"]) + len(given["members"]) > MAX_FILES:
+    if set(entries) != known:
+        raise ValueError(f"entries {sorted(set(entries) ^ known)[:3]}")
+    if len(entries["files"]) + len(entries["members"]) > MAX_FILES:
         raise ValueError("too many files")
-    if not given["files"]:
+    if not entries["files"]:
         raise ValueError("no files")
-    if len(given["labels"]) > MAX_LABELS:
+    if len(entries["labels"]) > MAX_LABELS:
         raise ValueError("too many labels")
-    input_size = tuple(_count(side) for side in given["input_size"])
-    preprocessing = Preprocessing.from_json(given["preprocessing"])
+    input_size = tuple(_count(side) for side in entries["input_size"])
+    preprocessing = Preprocessing.from_json(entries["preprocessing"])
     if preprocessing.input_size != input_size:
         shown = "x".join(map(str, input_size[:4]))
         raise ValueError(f"input_size {shown} is not that of the preprocessing")
-    unfit = misfit(_text(given["task"]), preprocessing)
+    unfit = misfit(_text(entries["task"]), preprocessing)
     if unfit is not None:
         raise ValueError(unfit)
-    files = tuple(_file(entry) for entry in given["files"])
-    if given["accuracy"] != accuracy_of(files):
-        raise ValueError(f"accuracy {str(given['accuracy'])[:40]!r} is not that of its files")
+    files = tuple(_file(entry) for entry in entries["files"])
+    if entries["accuracy"] != accuracy_of(files):
+        raise ValueError(f"accuracy {str(entries['accuracy'])[:40]!r} is not that of its files")
     return Manifest(
-        **{name: _text(given[name]) for name in ("edgevit", "model", "task", "target")},
-        **{name: _text(given[name]) for name in ("precision", "output", "accuracy")},
+        **{name: _text(entries[name]) for name in ("edgevit", "model", "task", "target")},
+        **{name: _text(entries[name]) for name in ("precision", "output", "accuracy")},
         input_size=input_size,
-        options=tuple((_text(k), _text(v)) for k, v in given["options"].items()),
-        weights=Weights(**{k: _text(v) for k, v in given["weights"].items()}),
+        options=tuple((_text(k), _text(v)) for k, v in entries["options"].items()),
+        weights=Weights(**{k: _text(v) for k, v in entries["weights"].items()}),
         preprocessing=preprocessing,
-        labels=tuple(_text(label) for label in given["labels"]),
-        passes=tuple(_pass(entry) for entry in given["passes"]),
+        labels=tuple(_text(label) for label in entries["labels"]),
+        passes=tuple(_pass(entry) for entry in entries["passes"]),
         files=files,
-        members=tuple(_member(entry) for entry in given["members"]),
-        calibration=_calibration(given["calibration"]),
+        members=tuple(_member(entry) for entry in entries["members"]),
+        calibration=_calibration(entries["calibration"]),
     )
 
 
@@ -303,7 +303,7 @@ def _accuracies(entries: object) -> tuple[Accuracy, ...]:
     if not isinstance(entries, list) or len(entries) > MAX_ACCURACY:
         raise ValueError(f"accuracy is no list of up to {MAX_ACCURACY} measurements")
     known = {field.name for field in fields(Accuracy)}
-    found = []
+    accuracies = []
     for entry in entries:
         if set(entry) != known:
             raise ValueError(f"accuracy has entries {sorted(set(entry) ^ known)[:3]}")
@@ -313,7 +313,7 @@ def _accuracies(entries: object) -> tuple[Accuracy, ...]:
         metric, data = _text(entry["metric"]), _text(entry["data"])
         if max(len(metric), len(data)) > MAX_WORDS:
             raise ValueError("the name of a metric or of data is too long")
-        found.append(
+        accuracies.append(
             Accuracy(
                 metric=metric,
                 value=_score(entry["value"]),
@@ -323,7 +323,7 @@ def _accuracies(entries: object) -> tuple[Accuracy, ...]:
                 labeled=entry["labeled"],
             )
         )
-    return tuple(found)
+    return tuple(accuracies)
 
 
 def _verification(entry: Mapping[str, Any]) -> Verification:

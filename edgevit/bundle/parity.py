@@ -146,11 +146,11 @@ def check_parity(
         return Verification("not verified", error.message.rstrip("."))
     rows: list[_Row] = []
     with session:
-        for kind, held, asked in (
+        for kind, ports, expected in (
             ("inputs", session.inputs, artifact.inputs),
             ("outputs", session.outputs, artifact.outputs),
         ):
-            _count(artifact.path.name, kind, len(held), len(asked))
+            _count(artifact.path.name, kind, len(ports), len(expected))
         for port, spec in zip(session.inputs, artifact.inputs, strict=True):
             if port.shape != spec.shape:
                 raise CheckFailed(
@@ -166,7 +166,7 @@ def check_parity(
     if not rows:
         raise CheckFailed(f"{artifact.path.name} was compared with nothing.")
     least = _worst(min, (row.sqnr for row in rows))
-    found = Verification(
+    verification = Verification(
         "executed",
         "",
         difference=_worst(max, (row.difference for row in rows)),
@@ -178,8 +178,8 @@ def check_parity(
         runtime=tuple(versions(entry).items()),
     )
     share = _worst(min, (row.explained for row in rows))
-    _hold(artifact.path.name, found, bounds, share, _worst(min, (row.kappa for row in rows)))
-    return found
+    _hold(artifact.path.name, verification, bounds, share, _worst(min, (row.kappa for row in rows)))
+    return verification
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,9 +195,9 @@ class _Row:
     kappa: float | None = None
 
 
-def _count(name: str, kind: str, held: int, asked: int) -> None:
-    if held != asked:
-        raise CheckFailed(f"{name} has {held} {kind}, the network {asked}.")
+def _count(name: str, kind: str, held: int, expected: int) -> None:
+    if held != expected:
+        raise CheckFailed(f"{name} has {held} {kind}, the network {expected}.")
 
 
 def _worst(
@@ -237,29 +237,29 @@ def _check_live(name: str, got: Array, spec: TensorSpec, want: Array) -> None:
     kept = 1 if want.ndim >= 4 else None
     axes = tuple(axis for axis in range(want.ndim) if axis != kept)
     wide = want.astype(np.float64)
-    has, asked = (array.std(axis=axes, keepdims=True) for array in (got.astype(np.float64), wide))
+    has, wanted = (array.std(axis=axes, keepdims=True) for array in (got.astype(np.float64), wide))
     least = np.maximum(
         LEAST_SPREAD * np.abs(wide).max(axis=axes, keepdims=True), LIVE * float(wide.std())
     )
-    dead = np.flatnonzero((asked > least) & (has < LIVE * asked))
+    dead = np.flatnonzero((wanted > least) & (has < LIVE * wanted))
     if len(dead):
-        where = spec.name if asked.size == 1 else f"channel {dead[0]} of {spec.name}"
+        where = spec.name if wanted.size == 1 else f"channel {dead[0]} of {spec.name}"
         raise CheckFailed(f"{name}: {where} is nearly the same value everywhere.")
 
 
 def _hold(
     name: str,
-    found: Verification,
+    verification: Verification,
     bounds: Bounds,
     share: float | None,
     beyond_chance: float | None,
 ) -> None:
     """Raise `CheckFailed` naming the first bound that does not hold."""
     rows = (
-        ("difference", found.difference, bounds.difference, False),
-        ("absolute difference", found.absolute, bounds.atol, False),
-        ("cosine", found.cosine, bounds.cosine, True),
-        ("mask agreement", found.agreement, bounds.agreement, True),
+        ("difference", verification.difference, bounds.difference, False),
+        ("absolute difference", verification.absolute, bounds.atol, False),
+        ("cosine", verification.cosine, bounds.cosine, True),
+        ("mask agreement", verification.agreement, bounds.agreement, True),
         ("explained variance", share, bounds.explained, True),
         ("agreement beyond chance (kappa)", beyond_chance, LEAST_KAPPA, True),
     )

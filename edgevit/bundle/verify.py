@@ -28,7 +28,7 @@ def verify_bundle(
     bundle.check()
     manifest = bundle.manifest
     files = bundle.entries(formats, engine)
-    found = {}
+    verifications = {}
     for file in files:
         bounds = Bounds.of(file.precision, manifest.task == "segmentation", atol, min_cosine)
         outputs = tuple(bundle.golden(spec.name) for spec in file.outputs)
@@ -43,13 +43,13 @@ def verify_bundle(
             outputs=file.outputs,
             tools={},
         )
-        found[file.path] = check_parity(artifact, [case], bounds, engine)
+        verifications[file.path] = check_parity(artifact, [case], bounds, engine)
         if atol is None and min_cosine is None:
-            _check_as_sealed(file, found[file.path])
-    return found
+            _check_as_sealed(file, verifications[file.path])
+    return verifications
 
 
-def _check_as_sealed(file: FileEntry, found: Verification) -> None:
+def _check_as_sealed(file: FileEntry, verification: Verification) -> None:
     """Raise `CheckFailed` where a file comes less near to fp32 here than where it was sealed.
 
     The bounds of reduced precisions leave room for any network's noise, the golden input is one
@@ -59,8 +59,8 @@ def _check_as_sealed(file: FileEntry, found: Verification) -> None:
         return  # whose bound leaves room for rounding alone
     sealed = file.verification
     for what, here, there, room in (
-        ("SQNR in dB", found.sqnr, sealed.sqnr, NOISE_ROOM),
-        ("share of pixels that agree", found.agreement, sealed.agreement, AGREEMENT_ROOM),
+        ("SQNR in dB", verification.sqnr, sealed.sqnr, NOISE_ROOM),
+        ("share of pixels that agree", verification.agreement, sealed.agreement, AGREEMENT_ROOM),
     ):
         if here is not None and there is not None and here < there - room:
             raise CheckFailed(

@@ -18,7 +18,7 @@ from edgevit.deployment.load import load
 from edgevit.deployment.prepare import Edited, Prepared, edit, prepare
 from edgevit.errors import UsageError
 from edgevit.networks.zoo import MODELS
-from edgevit.quantize.study import STYLE
+from edgevit.quantize.simulated import STYLE
 from edgevit.quantize.training import Forward, Outputs, Training, distill, outputs_of
 from edgevit.request.check import check_export, preprocessing_for
 from edgevit.request.spec import DeploySpec
@@ -182,8 +182,8 @@ def _teacher(prepared: Prepared, teacher: str | None) -> Iterator[tuple[str, For
     if teacher is None or teacher == prepared.spec.model:
         yield "itself in fp32", outputs_of(prepared.network)
     elif _is_bundle(teacher):
-        with _bundle_teacher(prepared, open_bundle(Path(teacher))) as found:
-            yield found
+        with _bundle_teacher(prepared, open_bundle(Path(teacher))) as named:
+            yield named
     else:
         source = replace(prepared.spec.source, checkpoint=None, options=(), random=False)
         other = replace(prepared.spec, model=teacher, source=source)
@@ -221,8 +221,8 @@ def _bundle_teacher(prepared: Prepared, bundle: Bundle) -> Iterator[tuple[str, F
     with open_session(bundle.checked(file)) as session:
 
         def run(x: "Tensor") -> Outputs:
-            found = session.run(to_file(x.numpy(), file.inputs[0]))
-            pairs = zip(found, file.outputs, strict=True)
+            arrays = session.run(to_file(x.numpy(), file.inputs[0]))
+            pairs = zip(arrays, file.outputs, strict=True)
             return tuple(torch.from_numpy(from_file(array, spec)) for array, spec in pairs)
 
         _check_outputs(name, prepared, run)
@@ -245,9 +245,9 @@ def _check_outputs(name: str, prepared: Prepared, teacher: Forward) -> None:
 
     case = prepared.cases[0]
     with torch.no_grad():
-        found = [tuple(value.shape) for value in teacher(torch.from_numpy(case.inputs[0]))]
+        shapes = [tuple(value.shape) for value in teacher(torch.from_numpy(case.inputs[0]))]
     wanted = [value.shape for value in case.outputs]
-    if found != wanted:
+    if shapes != wanted:
         raise UsageError(
-            f"The teacher {name} returns shapes {found}, not {wanted}.", next=OTHER_TEACHER
+            f"The teacher {name} returns shapes {shapes}, not {wanted}.", next=OTHER_TEACHER
         )

@@ -33,13 +33,13 @@ def labels_of(spec: DeploySpec, count: int, meta: object) -> tuple[str, ...]:
     if isinstance(names, list | tuple) and len(names) == count:
         usage = "--labels NAMES.txt, one a line"
         # ADE20K's has "bed "; nobody can mend a checkpoint's names in a text editor.
-        found = check_names([cleaned(str(name)) for name in names], "the checkpoint", usage)
-        if apart and len(set(found)) != count:
+        labels = check_names([cleaned(str(name)) for name in names], "the checkpoint", usage)
+        if apart and len(set(labels)) != count:
             raise UsageError(
                 "The checkpoint has two classes with the same name.",
                 next=usage,
             )
-        return found
+        return labels
     if spec.card.task == "pose":
         dataset = dict(spec.source.options).get("dataset")
         known = dataset_names(None if dataset is None else str(dataset), count)

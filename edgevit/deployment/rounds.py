@@ -16,7 +16,7 @@ from edgevit.deployment.prepare import Edited, Prepared
 from edgevit.deployment.rounding import with_rounding
 from edgevit.errors import CheckFailed
 from edgevit.evaluation.gates import gate_of, judge
-from edgevit.evaluation.measure import agreement_name, measure
+from edgevit.evaluation.scoring import agreement_name, measure
 from edgevit.evaluation.subject import Run, network_run, session_run
 from edgevit.quantize.mixtures import choose_mixture
 from edgevit.request.precisions import (
@@ -102,8 +102,8 @@ def _missed(file: Made, others: bool) -> str | None:
         same = "not measured" if agreement is None else f"{agreement:.1%}"
         least = f"{LEAST_AGREEMENT:.0%}"
         return f"{precision} agrees with fp32 on {same} of pixels; {least} are asked without labels"
-    asked = LEAST_SQNR[precision] + SPREAD
-    return f"{precision} has {verified.sqnr:.1f} dB to fp32; {asked:.0f} are asked without labels"
+    bound = LEAST_SQNR[precision] + SPREAD
+    return f"{precision} has {verified.sqnr:.1f} dB to fp32; {bound:.0f} are asked without labels"
 
 
 def _instead(precision: str) -> str:

@@ -9,7 +9,7 @@ from typing import cast
 from edgevit.deployment.files import scheme_for
 from edgevit.deployment.prepare import edit, prepare
 from edgevit.errors import UsageError
-from edgevit.quantize.sensitivity import Sensitivity, sensitivity
+from edgevit.quantize.sensitivity import Sensitivity, measure_sensitivity
 from edgevit.request.check import check_request
 from edgevit.request.spec import DeploySpec
 from edgevit.steps import Report, Step, silent
@@ -17,7 +17,7 @@ from edgevit.steps import Report, Step, silent
 MOST_BYTES = 1 << 20  # of a measurement file
 
 
-def network_sensitivity(
+def sensitivity_of(
     spec: DeploySpec, costs: Path | None = None, report: Report = silent
 ) -> Sensitivity:
     """Load and rewrite a network as `deploy` does, and measure what its blocks lose.
@@ -30,7 +30,7 @@ def network_sensitivity(
     check_request(spec)
     prepared = prepare(spec, report)
     assert prepared.calibration is not None
-    found = sensitivity(
+    sensitivity = measure_sensitivity(
         prepared.network,
         edit(prepared, report).network,
         prepared.subject,
@@ -40,8 +40,9 @@ def network_sensitivity(
         saved,
         lambda what, done, total: report(Step("start", f"{what}, {done} of {total}")),
     )
-    report(Step("done", f"measured {len(found.rows)} blocks and {len(found.points)} mixtures"))
-    return found
+    blocks, mixtures = len(sensitivity.rows), len(sensitivity.points)
+    report(Step("done", f"measured {blocks} blocks and {mixtures} mixtures"))
+    return sensitivity
 
 
 def read_costs(path: Path) -> dict[str, float]:

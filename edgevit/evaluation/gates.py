@@ -90,8 +90,8 @@ class Verdict:
     def sentence(self) -> str:
         """The measured accuracy, and the required one."""
         of = f" ({self.share:.2%} of fp32's {self.reference:.4f})" if self.share_of_fp32 else ""
-        asked = "" if self.bound is None else f"; at least {self.bound:.0%} is asked"
-        return f"{self.metric} {self.value:.4f}{of} on {self.samples} of {self.data}{asked}"
+        bound = "" if self.bound is None else f"; at least {self.bound:.0%} is asked"
+        return f"{self.metric} {self.value:.4f}{of} on {self.samples} of {self.data}{bound}"
 
     @property
     def share_of_fp32(self) -> bool:

@@ -42,14 +42,14 @@ def block_of(path: str) -> str:
 
 def blocks_of(layers: "Iterable[Layer]") -> tuple[Block, ...]:
     """The blocks of a network, in the order of its graph."""
-    found: dict[str, list[Layer]] = {}
+    by_name: dict[str, list[Layer]] = {}
     for layer in layers:
-        found.setdefault(block_of(layer.path), []).append(layer)
+        by_name.setdefault(block_of(layer.path), []).append(layer)
     return tuple(
         Block(
             name,
             tuple(dict.fromkeys(layer.path for layer in held)),
             sum(layer.macs for layer in held),
         )
-        for name, held in found.items()
+        for name, held in by_name.items()
     )

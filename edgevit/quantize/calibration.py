@@ -130,31 +130,31 @@ def calibration(
 
 
 def _rest(name: str, openers: list[Opener]) -> DataSet:
-    told = hashlib.sha256(f"{name} without its first, {len(openers)} left".encode()).hexdigest()
+    identity = hashlib.sha256(f"{name} without its first, {len(openers)} left".encode()).hexdigest()
     return DataSet(
         lambda count: f"{count} others of {name}",
-        told,
+        identity,
         None,
         len(openers),
         lambda index: openers[index](),
     )
 
 
-def _remarks(drawn: bool, asked: int, hashes: list[str], flat: int) -> Iterator[str]:
-    found, different = len(hashes), len(set(hashes))
+def _remarks(drawn: bool, wanted: int, hashes: list[str], flat: int) -> Iterator[str]:
+    count, different = len(hashes), len(set(hashes))
     if drawn:
         yield (
-            f"Calibrated on {found} drawn scenes;"
+            f"Calibrated on {count} drawn scenes;"
             " give pictures like those the network will see with --calibration-data DIR"
         )
-    elif found < asked:
-        yield f"The calibration folder holds {found} inputs where {asked} were asked for"
-    if found < FEW:
-        yield f"Calibrated on {found}, which is few: what goes beyond their ranges is clipped"
+    elif count < wanted:
+        yield f"The calibration folder holds {count} inputs where {wanted} were asked for"
+    if count < FEW:
+        yield f"Calibrated on {count}, which is few: what goes beyond their ranges is clipped"
     if flat:
-        yield f"{flat} of the {found} calibration pictures are flat, of one color"
-    if different < found:
-        yield f"{found - different} of the {found} calibration pictures are copies of others"
+        yield f"{flat} of the {count} calibration pictures are flat, of one color"
+    if different < count:
+        yield f"{count - different} of the {count} calibration pictures are copies of others"
 
 
 def _drawn(subject: Subject) -> tuple[list[Opener], str]:
@@ -181,17 +181,17 @@ def _folder(root: Path, subject: Subject) -> tuple[list[Opener], str]:
 
 def _below(root: Path, kinds: tuple[str, ...]) -> list[Path]:
     """Every file of these kinds at any depth; hidden names are left out, links not followed."""
-    found: list[Path] = []
+    paths: list[Path] = []
     for folder, names, files in os.walk(root):
         names[:] = [name for name in names if not name.startswith(".")]
-        found += [
+        paths += [
             Path(folder, name)
             for name in files
             if not name.startswith(".") and Path(name).suffix.lower() in kinds
         ]
-        if len(found) > MOST_FILES:
+        if len(paths) > MOST_FILES:
             raise UsageError(f"{root} holds more than {MOST_FILES} files.")
-    return found
+    return paths
 
 
 def _open(root: Path, path: Path, subject: Subject) -> Sample:

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from edgevit.bundle.manifest import Accuracy
 from edgevit.evaluation.data.samples import DataSet
-from edgevit.evaluation.measure import Progress, measure
+from edgevit.evaluation.scoring import Progress, measure
 from edgevit.evaluation.subject import network_run
 from edgevit.quantize.calibration import Calibration
-from edgevit.quantize.study import study_of
+from edgevit.quantize.simulated import simulate_blocks
 from edgevit.tasks.task import Subject
 from edgevit_export.scheme import Scheme
 
@@ -43,30 +43,31 @@ def choose_mixture(
     Found by halving, since a large network runs for minutes at every point: what more float blocks
     keep is taken for no less. keeps: of the SQNR in dB and, with data, what was measured there.
     """
-    study = study_of(network, common, subject, samples, data, scheme, None, progress)
+    simulated = simulate_blocks(network, common, subject, samples, data, scheme, None, progress)
 
     def tried(count: int) -> Mixture | None:
-        floats = study.mixture(count)
-        paths = study.integers(floats)
-        said = f"mixture with {count} of {len(study.blocks)} blocks float"
-        value = study.sqnr(paths, said)
+        floats = simulated.mixture(count)
+        paths = simulated.integers(floats)
+        said = f"mixture with {count} of {len(simulated.blocks)} blocks float"
+        value = simulated.sqnr(paths, said)
         accuracy = None
         if data is not None:
-            runs = {said: study.run(paths)}
-            found = measure(subject, data, runs, network_run(network), progress=progress)
-            accuracy = found[said].accuracy
+            runs = {said: simulated.run(paths)}
+            scores = measure(subject, data, runs, network_run(network), progress=progress)
+            accuracy = scores[said].accuracy
         patterns = tuple(
-            p for block in study.blocks if block.name in floats for p in block.patterns
+            p for block in simulated.blocks if block.name in floats for p in block.patterns
         )
         return Mixture(floats, patterns, value, accuracy) if keeps(value, accuracy) else None
 
-    low, high = 1, len(study.blocks) - 1  # none float was tried before, all float is no int8 file
+    # None float was tried before, all float is no int8 file.
+    low, high = 1, len(simulated.blocks) - 1
     best = tried(high) if high >= low else None
     while best is not None and low < high:
         middle = (low + high) // 2
-        one = tried(middle)
-        if one is None:
+        mixture = tried(middle)
+        if mixture is None:
             low = middle + 1
         else:
-            best, high = one, middle
+            best, high = mixture, middle
     return best

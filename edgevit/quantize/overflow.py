@@ -22,14 +22,14 @@ def beyond_half(network: "nn.Module", inputs: Iterable[Array]) -> dict[str, floa
     from edgevit_export.scheme import KEEPS_FP32
 
     kept = [name for name, module in network.named_modules() if getattr(module, KEEPS_FP32, False)]
-    found: dict[str, float] = {}
+    beyond: dict[str, float] = {}
 
     def watch(path: str) -> Any:
         def hook(_: object, __: object, output: object) -> None:
             if isinstance(output, torch.Tensor) and output.is_floating_point() and output.numel():
                 largest = float(output.abs().max())
                 if not largest <= LARGEST:
-                    found[path] = max(largest, found.get(path, 0.0))
+                    beyond[path] = max(largest, beyond.get(path, 0.0))
 
         return hook
 
@@ -46,4 +46,4 @@ def beyond_half(network: "nn.Module", inputs: Iterable[Array]) -> dict[str, floa
     finally:
         for handle in handles:
             handle.remove()
-    return found
+    return beyond

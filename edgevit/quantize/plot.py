@@ -12,14 +12,14 @@ STEPS = 5  # of each axis
 FLOAT_SQNR = 80.0  # dB; the float network itself would squeeze all others into a corner
 
 
-def plot(found: Sensitivity, title: str) -> Image.Image:
+def plot(sensitivity: Sensitivity, title: str) -> Image.Image:
     """RGB: cost to the right, SQNR upward; the Pareto set joined, what it beats in gray.
 
     The float network (the last point) is left out where others are drawn.
     """
     canvas = Image.new("RGB", SIZE, PAPER)
     draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(14)
-    points = [p for p in found.points if p.sqnr < FLOAT_SQNR] or list(found.points)
+    points = [p for p in sensitivity.points if p.sqnr < FLOAT_SQNR] or list(sensitivity.points)
     left, top, right, bottom = MARGIN
     costs, sqnrs = [p.cost for p in points], [p.sqnr for p in points]
     low_x, high_x = _range(costs, 0.02)
@@ -45,7 +45,7 @@ def plot(found: Sensitivity, title: str) -> Image.Image:
     for point in points:
         _dot(draw, place(point.cost, point.sqnr), LINE if point.best else REST)
     _names(draw, font, [(place(p.cost, p.sqnr), p) for p in best])
-    how = "measured" if found.measured_costs else "modelled by MACs"
+    how = "measured" if sensitivity.measured_costs else "modelled by MACs"
     draw.text((left, 12), title, INK, font)
     draw.text((SIZE[0] // 2, SIZE[1] - 12), f"cost, float = 1 ({how})", INK, font, anchor="mb")
     return canvas

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edgevit.evaluation.data.samples import DataSet
-from edgevit.evaluation.measure import Progress, measure
+from edgevit.evaluation.scoring import Progress, measure
 from edgevit.evaluation.subject import network_run
 from edgevit.quantize.blocks import Block
 from edgevit.quantize.calibration import Calibration
-from edgevit.quantize.study import study_of
+from edgevit.quantize.simulated import simulate_blocks
 from edgevit.tasks.task import Subject
 from edgevit_export.scheme import Scheme
 
@@ -62,7 +62,7 @@ class Sensitivity:
         return tuple(pattern for name in point.floats for pattern in named[name].patterns)
 
 
-def sensitivity(
+def measure_sensitivity(
     network: "Network",
     common: "Network",
     subject: Subject,
@@ -79,30 +79,30 @@ def sensitivity(
     measured on, None for SQNR alone. costs: ms that a block's integers save, by its name.
     Raises what `simulate` and `measure` raise, and `UsageError` where costs name no block.
     """
-    study = study_of(network, common, subject, samples, data, scheme, costs, progress)
-    mixtures = [study.mixture(count) for count in range(len(study.blocks) + 1)]
+    simulated = simulate_blocks(network, common, subject, samples, data, scheme, costs, progress)
+    mixtures = [simulated.mixture(count) for count in range(len(simulated.blocks) + 1)]
     sqnrs = [
-        study.sqnr(study.integers(floats), f"SQNR of mixtures, {index} of {len(mixtures)}")
+        simulated.sqnr(simulated.integers(floats), f"SQNR of mixtures, {index} of {len(mixtures)}")
         for index, floats in enumerate(mixtures)
     ]
-    runs = {f"block {block.name}": study.run(block.layers) for block in study.blocks}
-    runs |= {f"mixture {i}": study.run(study.integers(f)) for i, f in enumerate(mixtures)}
+    runs = {f"block {block.name}": simulated.run(block.layers) for block in simulated.blocks}
+    runs |= {f"mixture {i}": simulated.run(simulated.integers(f)) for i, f in enumerate(mixtures)}
     values: dict[str, float | None] = dict.fromkeys(runs)
     metric, own = "SQNR", None
     if data is not None:
-        found = measure(subject, data, runs, network_run(network), progress=progress)
-        values = {name: one.accuracy.value for name, one in found.items()}
-        first = next(iter(found.values())).accuracy
+        scores = measure(subject, data, runs, network_run(network), progress=progress)
+        values = {name: measured.accuracy.value for name, measured in scores.items()}
+        first = next(iter(scores.values())).accuracy
         metric, own = first.metric, first.reference if first.labeled else 1.0
-    total = sum(study.saved.values())
+    total = sum(simulated.saved.values())
     rows = tuple(
         Row(block, sqnr, values[f"block {block.name}"])
-        for block, sqnr in zip(study.blocks, study.alone, strict=True)
+        for block, sqnr in zip(simulated.blocks, simulated.alone, strict=True)
     )
     points = [
         Point(
             floats,
-            1 - (total - sum(study.saved[name] for name in floats)) * (1 - INT8_COST) / total,
+            1 - (total - sum(simulated.saved[name] for name in floats)) * (1 - INT8_COST) / total,
             sqnr,
             values[f"mixture {index}"],
         )

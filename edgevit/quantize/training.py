@@ -104,9 +104,9 @@ def distill(
         optimizer.step()
         optimizer.zero_grad()
         if step % look == 0 or step == training.steps:
-            found = _finite(held_loss())
-            if found < best:
-                best, best_step, state = found, step, _copy(parameters)
+            error = _finite(held_loss())
+            if error < best:
+                best, best_step, state = error, step, _copy(parameters)
         progress(step, best)
     with torch.no_grad():
         for name, value in parameters.items():

@@ -105,16 +105,16 @@ def versions(engine: Engine | str) -> dict[str, str]:
     if entry.extra is None:
         require_tflite()
         return dict(PACKAGES)
-    found = {}
+    installed = {}
     for package in entry.packages:
         try:
-            found[package] = version(package)
+            installed[package] = version(package)
         except PackageNotFoundError:
             raise MissingRuntime(
                 f"Running {entry.suffixes[0]} files needs {package}, which is not installed.",
                 next=entry.install,
             ) from None
-    return found
+    return installed
 
 
 def prepare(engine: Engine) -> None:

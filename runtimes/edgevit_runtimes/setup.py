@@ -119,10 +119,10 @@ def look(place: Path) -> State:
             return "foreign"
         if marker.stat().st_size > MARKER_BYTES:
             return "broken"
-        told = json.loads(marker.read_text(encoding="utf-8"))
+        content = json.loads(marker.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return "broken"
-    same = isinstance(told, dict) and told.get("packages") == dict(PACKAGES)
+    same = isinstance(content, dict) and content.get("packages") == dict(PACKAGES)
     # The Python is a link to the one that made it, which may have been removed since.
     return "present" if same and _python(place).exists() else "broken"
 
@@ -138,9 +138,9 @@ def find_tflite() -> Environment | None:
 
 def require_tflite() -> Environment:
     """The environment; raises `MissingRuntime` with the command that makes it."""
-    found = find_tflite()
-    if found is not None:
-        return found
+    environment = find_tflite()
+    if environment is not None:
+        return environment
     place = tflite_home()
     if look(place) == "broken":
         raise broken(f"the environment in {place} no longer works")
@@ -270,28 +270,28 @@ def _python(place: Path) -> Path:
 def _make(partial: Path) -> None:
     done = _run([sys.executable, "-I", "-m", "venv", str(partial)], CHECK_SECS)
     if done.returncode != 0:
-        told = f"{done.stdout}\n{done.stderr}"
-        if "ensurepip" in told:
+        printed = f"{done.stdout}\n{done.stderr}"
+        if "ensurepip" in printed:
             raise MissingRuntime(
                 "This Python cannot make environments: it has no ensurepip.",
                 next=f"Debian: apt-get install python{sys.version_info[0]}.{sys.version_info[1]}"
                 "-venv",
             )
-        raise DeviceFailed(f"No environment could be made: {_last(told)}.", next="df -h")
+        raise DeviceFailed(f"No environment could be made: {_last(printed)}.", next="df -h")
 
 
 def _install(partial: Path, wheels: Wheels) -> None:
     """Install exactly the published files, then take pip away: nothing else is to get in."""
-    asked = partial / "requirements.txt"
+    requirements = partial / "requirements.txt"
     lines = [
         f"{name}=={version} --hash=sha256:{digest}\n"
         for (name, version), digest in zip(PACKAGES, wheels.sha256, strict=True)
     ]
-    asked.write_text("".join(lines), encoding="utf-8")
+    requirements.write_text("".join(lines), encoding="utf-8")
     pip = [str(_python(partial)), "-I", "-m", "pip"]
     options = ("--no-deps", "--only-binary", ":all:", "--require-hashes", "--no-input")
     done = _run(
-        [*pip, "install", *options, "--progress-bar", "off", "-r", str(asked)], INSTALL_SECS
+        [*pip, "install", *options, "--progress-bar", "off", "-r", str(requirements)], INSTALL_SECS
     )
     if done.returncode != 0:
         raise DeviceFailed(
@@ -306,14 +306,16 @@ def _install(partial: Path, wheels: Wheels) -> None:
 def _check(partial: Path) -> None:
     done = _run([str(_python(partial)), "-I", "-c", CHECK], CHECK_SECS)
     try:
-        told = json.loads(done.stdout)
+        installed = json.loads(done.stdout)
     except ValueError:
         raise DeviceFailed(
             f"tflite-runtime was installed and cannot be imported: {_last(done.stderr)}.",
             next="edgevit doctor",
         ) from None
-    if told != dict(PACKAGES):
-        raise DeviceFailed(f"pip installed other versions than asked for: {told}.", next=COMMAND)
+    if installed != dict(PACKAGES):
+        raise DeviceFailed(
+            f"pip installed other versions than asked for: {installed}.", next=COMMAND
+        )
 
 
 def _replace(partial: Path, place: Path) -> None:
@@ -349,9 +351,9 @@ def _run(command: Sequence[str], secs: float) -> subprocess.CompletedProcess[str
         ) from None
 
 
-def _last(told: str) -> str:
+def _last(printed: str) -> str:
     """The sentence of a failed command: its first ERROR, else its last line."""
-    lines = [line.strip() for line in told.splitlines() if line.strip()]
+    lines = [line.strip() for line in printed.splitlines() if line.strip()]
     errors = [line for line in lines if line.startswith("ERROR:")]
     line = errors[0] if errors else lines[-1] if lines else "it said nothing"
     return reason(ValueError(line.removeprefix("ERROR:").strip()))

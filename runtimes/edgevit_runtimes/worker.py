@@ -107,28 +107,28 @@ class Worker:
         self, frame: list[memoryview], answer: "_Answer", secs: float, about: str
     ) -> None:
         """Write and read as the pipes allow, until the answer is whole."""
-        given, taken, told = self.process.stdin, self.process.stdout, self.process.stderr
-        assert given is not None
-        assert taken is not None
-        assert told is not None
+        stdin, stdout, stderr = self.process.stdin, self.process.stdout, self.process.stderr
+        assert stdin is not None
+        assert stdout is not None
+        assert stderr is not None
         end = monotonic() + secs
         with selectors.DefaultSelector() as ready:
-            ready.register(taken, selectors.EVENT_READ)
-            ready.register(told, selectors.EVENT_READ)
+            ready.register(stdout, selectors.EVENT_READ)
+            ready.register(stderr, selectors.EVENT_READ)
             if frame:
-                ready.register(given, selectors.EVENT_WRITE)
+                ready.register(stdin, selectors.EVENT_WRITE)
             while not answer.whole:
                 left = end - monotonic()
                 if left <= 0:
                     raise self._failed(f"took longer than {secs:g} s on {about}")
                 for key, _ in ready.select(left):
-                    if key.fileobj is given:
-                        if not _send(given.fileno(), frame):
-                            ready.unregister(given)
-                    elif key.fileobj is told:
-                        if not self._hear(told.fileno()):
-                            ready.unregister(told)
-                    elif part := os.read(taken.fileno(), CHUNK):
+                    if key.fileobj is stdin:
+                        if not _send(stdin.fileno(), frame):
+                            ready.unregister(stdin)
+                    elif key.fileobj is stderr:
+                        if not self._hear(stderr.fileno()):
+                            ready.unregister(stderr)
+                    elif part := os.read(stdout.fileno(), CHUNK):
                         try:
                             answer.take(part)
                         except ValueError:
@@ -207,13 +207,13 @@ class _Answer:
     def arrays(self) -> tuple[Array, ...]:
         """The arrays, aligned and contiguous."""
         assert self.body is not None
-        found, place = [], self.body
+        arrays, place = [], self.body
         for dtype, shape in self.expected:
             part = memoryview(self.got)[place : place + _size(dtype, shape)]
             # The frame's header has any length, so what lies behind it is not aligned.
-            found.append(np.frombuffer(part, dtype).reshape(shape).copy())
+            arrays.append(np.frombuffer(part, dtype).reshape(shape).copy())
             place += len(part)
-        return tuple(found)
+        return tuple(arrays)
 
 
 def ending(code: int) -> str:

@@ -10,7 +10,7 @@ Example:
 
 def doctor(as_json: Json = False, quiet: Quiet = False) -> None:
     """Check what is installed and what is missing, with the command that installs it."""
-    from edgevit.cli.examine import examine
+    from edgevit.cli.findings import examine
     from edgevit.cli.views.doctor import COLUMNS, doctor_facts, finding_rows
 
     findings = examine()

@@ -67,8 +67,8 @@ def evaluate(
         evaluation_facts,
         evaluation_rows,
     )
+    from edgevit.evaluation.bundles import check_recordable, evaluate_bundle, record
     from edgevit.evaluation.data.datasets import open_data
-    from edgevit.evaluation.evaluate import check_recordable, evaluate_bundle, record
     from edgevit.tasks.task import Subject
 
     with Terminal(quiet) as terminal:

@@ -210,19 +210,19 @@ def _look(
             sensitivity_facts,
             sensitivity_rows,
         )
-        from edgevit.deployment.sensitivity import network_sensitivity
+        from edgevit.deployment.sensitivity import sensitivity_of
 
-        study = network_sensitivity(spec, costs, terminal.report)
+        sensitivity = sensitivity_of(spec, costs, terminal.report)
         terminal.stop()
         if plot is not None:
             from edgevit.quantize.plot import plot as draw
 
             with whole_file(plot) as partial:
-                draw(study, f"{model}: int8 and float blocks").save(partial, "PNG")
+                draw(sensitivity, f"{model}: int8 and float blocks").save(partial, "PNG")
             terminal.done(f"wrote {plot}")
         if as_json:
-            print_json(sensitivity_facts(study))
+            print_json(sensitivity_facts(sensitivity))
         else:
-            print_table(sensitivity_columns(study), sensitivity_rows(study), model)
+            print_table(sensitivity_columns(sensitivity), sensitivity_rows(sensitivity), model)
         again = f" --weights {shlex.quote(str(weights))}" if weights else ""
         terminal.next(f"edgevit export {model}{again} --precision int8 -o out")

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import asdict
 
-from edgevit.cli.examine import Finding
+from edgevit.cli.findings import Finding
 
 COLUMNS = ("part", "state", "detail", "fix")
 

@@ -1,6 +1,6 @@
 """An evaluation as rows and as plain data."""
 
-from edgevit.evaluation.evaluate import Evaluation
+from edgevit.evaluation.bundles import Evaluation
 
 
 def evaluation_columns(evaluation: Evaluation) -> tuple[str, ...]:

@@ -5,17 +5,17 @@ from edgevit.quantize.sensitivity import INT8_COST, Sensitivity
 COLUMNS = ("int8", "block", "cost", "SQNR", "metric", "Pareto")
 
 
-def sensitivity_columns(study: Sensitivity) -> list[str]:
+def sensitivity_columns(sensitivity: Sensitivity) -> list[str]:
     """`COLUMNS` with the metric's own name."""
-    return [study.metric if name == "metric" else name for name in COLUMNS]
+    return [sensitivity.metric if name == "metric" else name for name in COLUMNS]
 
 
-def sensitivity_rows(study: Sensitivity) -> list[list[str]]:
+def sensitivity_rows(sensitivity: Sensitivity) -> list[list[str]]:
     """A row of `COLUMNS` a block, the worst first, and then a mixture, from all int8 to all float.
 
     The cost is of the whole network, 1 where all of it is float.
     """
-    total = sum(row.block.macs for row in study.rows)
+    total = sum(row.block.macs for row in sensitivity.rows)
     rows = [
         [
             "one block",
@@ -25,9 +25,9 @@ def sensitivity_rows(study: Sensitivity) -> list[list[str]]:
             "-" if row.value is None else f"{row.value:.4f}",
             "-",
         ]
-        for row in sorted(study.rows, key=lambda row: row.sqnr)
+        for row in sorted(sensitivity.rows, key=lambda row: row.sqnr)
     ]
-    for point in study.points:
+    for point in sensitivity.points:
         count = len(point.floats)
         rows.append(
             [
@@ -42,12 +42,12 @@ def sensitivity_rows(study: Sensitivity) -> list[list[str]]:
     return rows
 
 
-def sensitivity_facts(study: Sensitivity) -> dict[str, object]:
+def sensitivity_facts(sensitivity: Sensitivity) -> dict[str, object]:
     """Plain data, with the patterns that `--keep-float` takes."""
     return {
-        "metric": study.metric,
-        "float_value": study.float_value,
-        "costs": "measured" if study.measured_costs else "modelled by MACs",
+        "metric": sensitivity.metric,
+        "float_value": sensitivity.float_value,
+        "costs": "measured" if sensitivity.measured_costs else "modelled by MACs",
         "blocks": [
             {
                 "name": row.block.name,
@@ -56,17 +56,17 @@ def sensitivity_facts(study: Sensitivity) -> dict[str, object]:
                 "sqnr_db": row.sqnr,
                 "value": row.value,
             }
-            for row in study.rows
+            for row in sensitivity.rows
         ],
         "mixtures": [
             {
                 "float_blocks": list(point.floats),
-                "keep_float": list(study.patterns(point)),
+                "keep_float": list(sensitivity.patterns(point)),
                 "cost": point.cost,
                 "sqnr_db": point.sqnr,
                 "value": point.value,
                 "pareto": point.best,
             }
-            for point in study.points
+            for point in sensitivity.points
         ],
     }

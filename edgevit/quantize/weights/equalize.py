@@ -91,11 +91,11 @@ def one_range(place: Place, seen: Mapping[Reader, Range]) -> list[Candidate]:
     one, in full and by half (the square root of r1).
     """
     count = channels_of(place)
-    found = [(part, seen[reader_of(part)]) for part in place.readers]
-    high = torch.stack([taken(part, one.high, count) for part, one in found]).amax(dim=0).double()
-    low = -torch.stack([taken(part, -one.low, count) for part, one in found]).amax(dim=0).double()
-    mean = torch.stack([one.mean.reshape(-1, count).mean(dim=0) for _, one in found]).mean(dim=0)
-    deviation = torch.stack([taken(part, one.deviation, count) for part, one in found]).amax(dim=0)
+    read = [(part, seen[reader_of(part)]) for part in place.readers]
+    high = torch.stack([taken(part, span.high, count) for part, span in read]).amax(dim=0).double()
+    low = -torch.stack([taken(part, -span.low, count) for part, span in read]).amax(dim=0).double()
+    mean = torch.stack([span.mean.reshape(-1, count).mean(dim=0) for _, span in read]).mean(dim=0)
+    deviation = torch.stack([taken(part, span.deviation, count) for part, span in read]).amax(dim=0)
     options = [Candidate(torch.ones_like(high))]
     for bottom, top in ((low, high), (mean - deviation, mean + deviation)):
         if not place.shifts:

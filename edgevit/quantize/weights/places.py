@@ -28,31 +28,31 @@ def value_places(model: nn.Module) -> list[Place]:
     channels what is no value.
     """
     systems = [system.load().integers for system in SYSTEMS.values()]
-    found: list[Place] = []
+    places: list[Place] = []
     for module in model.modules():
         if isinstance(module, Attention):
             # A pass may have set the projections apart.
             projection: nn.Module = module.qkv
             if isinstance(projection, Apart):
-                found.append(Place((Part(projection.v),), (Part(module.proj),)))
+                places.append(Place((Part(projection.v),), (Part(module.proj),)))
             elif isinstance(projection, nn.Linear):
                 width = projection.out_features // 3
-                found.append(Place((Part(projection, 2 * width),), (Part(module.proj),)))
+                places.append(Place((Part(projection, 2 * width),), (Part(module.proj),)))
         for integers in systems:
-            found += integers.value_places(module)
-    return found
+            places += integers.value_places(module)
+    return places
 
 
 def layer_places(model: nn.Module) -> list[Place]:
     """Chains and sums of convolutions with ReLU, or nothing, between them."""
     systems = [system.load().integers for system in SYSTEMS.values()]
-    found: list[Place] = []
+    places: list[Place] = []
     for module in model.modules():
         if isinstance(module, nn.Sequential):
-            found += chain(module)
+            places += chain(module)
         for integers in systems:
-            found += integers.layer_places(module)
-    return found
+            places += integers.layer_places(module)
+    return places
 
 
 @torch.no_grad()

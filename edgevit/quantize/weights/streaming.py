@@ -112,17 +112,17 @@ def ranges(
     """The range of every input channel of every layer over all samples; layers that nothing
     reaches are left out.
     """
-    found: dict[Reader, Range] = {}
+    by_layer: dict[Reader, Range] = {}
 
     def see(number: int, x: Tensor) -> None:
         rows = by_channel(layers[number], x)
         low, high = rows.aminmax(dim=0)
         wide = rows.double()
         new = Range(low, high, wide.sum(dim=0), wide.square().sum(dim=0), len(rows))
-        if (seen := found.get(layers[number])) is None:
-            found[layers[number]] = new
+        if (seen := by_layer.get(layers[number])) is None:
+            by_layer[layers[number]] = new
         else:
             seen.add(new)
 
     stream(network, samples, layers, see, first, step)
-    return found
+    return by_layer

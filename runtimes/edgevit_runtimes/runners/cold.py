@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="edgevit_runtimes.runners.cold")
     parser.add_argument("file", type=Path)
     parser.add_argument("--threads", type=int, default=1)
-    asked = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     # The answer has standard output for itself: whatever a library prints goes to standard error.
     answer = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
@@ -49,11 +49,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             with np.load(io.BytesIO(sys.stdin.buffer.read()), allow_pickle=False) as stored:
                 arrays = [stored[f"input_{i}"] for i in range(len(stored.files))]
-            print(json.dumps(asdict(start_cold(asked.file, asked.threads, arrays))), file=answer)
+            print(
+                json.dumps(asdict(start_cold(options.file, options.threads, arrays))), file=answer
+            )
         except RuntimesError as error:
             print(json.dumps(_failure(error)), file=answer)
         except Exception as error:
-            failed = RunFailed(f"{asked.file.name} failed in a fresh process: {reason(error)}.")
+            failed = RunFailed(f"{options.file.name} failed in a fresh process: {reason(error)}.")
             print(json.dumps(_failure(failed)), file=answer)
     return 0
 

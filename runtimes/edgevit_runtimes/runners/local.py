@@ -99,15 +99,15 @@ def _environment() -> Mapping[str, str]:
 
 def _answer(printed: bytes, file: str) -> ColdStart:
     try:
-        told = json.loads(printed)
-        if "failed" not in told:
+        answer = json.loads(printed)
+        if "failed" not in answer:
             return ColdStart(
-                import_s=float(told["import_s"]),
-                load_s=float(told["load_s"]),
-                first_s=float(told["first_s"]),
+                import_s=float(answer["import_s"]),
+                load_s=float(answer["load_s"]),
+                first_s=float(answer["first_s"]),
             )
-        kind = getattr(errors, told["failed"])
-        failure: RuntimesError = kind(told["message"], next=told["next"])
+        kind = getattr(errors, answer["failed"])
+        failure: RuntimesError = kind(answer["message"], next=answer["next"])
     except (ValueError, KeyError, TypeError, AttributeError):
         raise RunFailed(f"The process that ran {file} gave no answer.") from None
     raise failure

@@ -37,16 +37,16 @@ def open_(path: Path, threads: int) -> Session:
         runners = [
             interpreter.get_signature_runner(key) for key in interpreter.get_signature_list()
         ]
-        taken, given = tensors(
+        taken, returned = tensors(
             interpreter.get_input_details(),
             interpreter.get_output_details(),
             [(runner.get_input_details(), runner.get_output_details()) for runner in runners],
             path.name,
         )
         inputs = tuple(port(name, detail, path.name) for name, detail in taken)
-        outputs = tuple(port(name, detail, path.name) for name, detail in given)
+        outputs = tuple(port(name, detail, path.name) for name, detail in returned)
     into = [detail["index"] for _, detail in taken]
-    out_of = [detail["index"] for _, detail in given]
+    out_of = [detail["index"] for _, detail in returned]
 
     def call(arrays: tuple[Array, ...]) -> list[Array]:
         for index, array in zip(into, arrays, strict=True):
@@ -78,8 +78,8 @@ def tensors(
         return inputs, outputs
     if len(signatures) > 1:
         raise RunFailed(f"{file} has {len(signatures)} signatures, and one is run; split the file.")
-    taken, given = signatures[0]
-    return _in_order(taken.items(), inputs), _in_order(given.items(), outputs)
+    taken, returned = signatures[0]
+    return _in_order(taken.items(), inputs), _in_order(returned.items(), outputs)
 
 
 def _in_order(named: Iterable[tuple[str, Detail]], in_graph: Named) -> Named:

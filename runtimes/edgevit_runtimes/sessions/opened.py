@@ -140,10 +140,10 @@ def check_arrays(arrays: Sequence[Array], ports: Sequence[Port], file: str) -> N
         if not isinstance(array, np.ndarray):
             raise RunFailed(f"Input {port.name!r} of {file} must be a numpy array.")
         if array.shape != port.shape or array.dtype != np.dtype(port.dtype):
-            given = array.dtype.name if array.dtype.isnative else array.dtype.str
+            dtype = array.dtype.name if array.dtype.isnative else array.dtype.str
             raise RunFailed(
                 f"Input {port.name!r} of {file} is {port.dtype} {list(port.shape)}, "
-                f"and {given} {list(array.shape)} was given."
+                f"and {dtype} {list(array.shape)} was given."
             )
 
 

@@ -114,8 +114,8 @@ class _Held:
                 raise ValueError("a time for each run")
             return times, results
         except RunFailed as error:
-            told = _told(error, self.path)
-            raise RunFailed(f"{NAME} failed while running {file}: {told}.") from None
+            why = _told(error, self.path)
+            raise RunFailed(f"{NAME} failed while running {file}: {why}.") from None
         except (KeyError, TypeError, ValueError):
             raise DeviceFailed(
                 f"{NAME} did not say how long {file} took.", next=SUCCESSOR
@@ -130,13 +130,13 @@ def _load(path: Path, threads: int) -> _Held:
         try:
             header, _ = worker.ask(question, secs=LOAD_SECS, about=path.name)
         except RunFailed as error:
-            told = _told(error, path)
-            raise RunFailed(f"{NAME} cannot open {path.name}: {told}.", next=WRITE_AGAIN) from None
+            why = _told(error, path)
+            raise RunFailed(f"{NAME} cannot open {path.name}: {why}.", next=WRITE_AGAIN) from None
         try:
             load_ns = _count(header["load_ns"])
             inputs, outputs = ([_detail(d) for d in header[k]] for k in ("inputs", "outputs"))
             signatures = [_signature(s, [*inputs, *outputs]) for s in header["signatures"]]
-            taken, given = litert.tensors(inputs, outputs, signatures, path.name)
+            taken, returned = litert.tensors(inputs, outputs, signatures, path.name)
         except (KeyError, TypeError, ValueError, AttributeError):
             raise DeviceFailed(
                 f"{NAME} describes {path.name} in no way that can be read.", next=SUCCESSOR
@@ -145,9 +145,9 @@ def _load(path: Path, threads: int) -> _Held:
             worker,
             path,
             inputs=_ports(taken, path.name),
-            outputs=_ports(given, path.name),
+            outputs=_ports(returned, path.name),
             into=tuple(detail["index"] for _, detail in taken),
-            out_of=tuple(detail["index"] for _, detail in given),
+            out_of=tuple(detail["index"] for _, detail in returned),
             import_ns=import_ns,
             load_ns=load_ns,
         )
@@ -177,21 +177,21 @@ def _start() -> tuple[Worker, int]:
         raise broken("it has other versions than were installed") from None
 
 
-def _detail(told: Mapping[str, Any]) -> litert.Detail:
+def _detail(tensor: Mapping[str, Any]) -> litert.Detail:
     """A tensor as LiteRT's interpreter describes it; raises `ValueError` for anything else."""
-    shapes = {name: [_side(s) for s in told[name]] for name in ("shape", "shape_signature")}
-    if not isinstance(told["name"], str) or max(map(len, shapes.values())) > RANK:
+    shapes = {name: [_side(s) for s in tensor[name]] for name in ("shape", "shape_signature")}
+    if not isinstance(tensor["name"], str) or max(map(len, shapes.values())) > RANK:
         raise ValueError("no tensor of a network")
-    dtype = np.dtype(told["dtype"] if told["dtype"] in DTYPES else object)
-    return {"name": told["name"], "index": _count(told["index"]), "dtype": dtype, **shapes}
+    dtype = np.dtype(tensor["dtype"] if tensor["dtype"] in DTYPES else object)
+    return {"name": tensor["name"], "index": _count(tensor["index"]), "dtype": dtype, **shapes}
 
 
 def _signature(
-    told: Mapping[str, Mapping[str, int]], details: Sequence[litert.Detail]
+    names: Mapping[str, Mapping[str, int]], details: Sequence[litert.Detail]
 ) -> litert.Signature:
     by_index = {detail["index"]: detail for detail in details}
     inputs, outputs = (
-        {name: by_index[index] for name, index in told[kind].items()}
+        {name: by_index[index] for name, index in names[kind].items()}
         for kind in ("inputs", "outputs")
     )
     return inputs, outputs

@@ -43,17 +43,19 @@ class Worker:
         self.out_of: list[int] = []
         self.kept: list[Any] = []
 
-    def answer(self, asked: dict[str, Any], arrays: list[Any]) -> tuple[dict[str, Any], list[Any]]:
+    def answer(
+        self, question: dict[str, Any], arrays: list[Any]
+    ) -> tuple[dict[str, Any], list[Any]]:
         """Do what a header asks for."""
-        if asked["op"] == "load":
-            return self.load(asked["path"], asked["threads"]), []
-        if asked["op"] == "run":
-            self.into, self.out_of, self.kept = asked["into"], asked["out_of"], arrays
+        if question["op"] == "load":
+            return self.load(question["path"], question["threads"]), []
+        if question["op"] == "run":
+            self.into, self.out_of, self.kept = question["into"], question["out_of"], arrays
             spent, outputs = self.run()
             return {"run_ns": [spent]}, outputs
-        if asked["op"] == "again":
-            return {"run_ns": [self.run()[0] for _ in range(asked["runs"])]}, []
-        raise ValueError(f"there is no op {asked['op']!r}")
+        if question["op"] == "again":
+            return {"run_ns": [self.run()[0] for _ in range(question["runs"])]}, []
+        raise ValueError(f"there is no op {question['op']!r}")
 
     def load(self, path: str, threads: int) -> dict[str, Any]:
         """Open a file, and describe its tensors and signatures."""
@@ -153,11 +155,11 @@ def main() -> int:
     versions = {"tflite-runtime": tflite_runtime.__version__, "numpy": numpy.__version__}
     write(answers, {"versions": versions, "import_ns": spent}, [], numpy)
     while True:
-        asked = read(sys.stdin.buffer, numpy)
-        if asked is None:
+        question = read(sys.stdin.buffer, numpy)
+        if question is None:
             return 0
         try:
-            header, arrays = worker.answer(*asked)
+            header, arrays = worker.answer(*question)
         except Exception as error:  # whatever the interpreter raises is the caller's to tell
             header, arrays = {"failed": str(error)[:4000] or type(error).__name__}, []
         write(answers, header, arrays, numpy)

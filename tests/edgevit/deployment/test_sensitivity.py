@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from edgevit.deployment.sensitivity import network_sensitivity, read_costs
+from edgevit.deployment.sensitivity import read_costs, sensitivity_of
 from edgevit.errors import UsageError
 from edgevit.networks.parts.layers import Network
 from edgevit.quantize.blocks import Block
@@ -76,7 +76,7 @@ def test_a_network_is_studied_as_deploy_would_make_it(tmp_path, monkeypatch):
         seen.append((len(samples), len(data), subject.task, saved, scheme.floats))
         return FOUND
 
-    monkeypatch.setattr("edgevit.deployment.sensitivity.sensitivity", study)
+    monkeypatch.setattr("edgevit.deployment.sensitivity.measure_sensitivity", study)
     (tmp_path / "costs.json").write_text('{"head": 1.5}')
     spec = DeploySpec(
         "vit-micro",
@@ -85,7 +85,7 @@ def test_a_network_is_studied_as_deploy_would_make_it(tmp_path, monkeypatch):
         quantize=Quantize(samples=2),
         evaluate=Evaluate(samples=3),
     )
-    assert network_sensitivity(spec, tmp_path / "costs.json") is FOUND
+    assert sensitivity_of(spec, tmp_path / "costs.json") is FOUND
     ((samples, data, task, saved, floats),) = seen
     assert (samples, data, task, saved) == (2, 3, "classification", {"head": 1.5})
     assert "*patch_embed*" in floats

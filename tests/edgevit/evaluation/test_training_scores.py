@@ -3,7 +3,7 @@
 import pytest
 
 from edgevit.evaluation.data.drawn import DRAWN, drawn_scenes
-from edgevit.evaluation.measure import measure
+from edgevit.evaluation.scoring import measure
 from edgevit.evaluation.subject import network_run
 from edgevit.networks.create import create_model
 from edgevit.networks.zoo import MODELS

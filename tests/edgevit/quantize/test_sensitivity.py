@@ -9,7 +9,7 @@ from edgevit.networks.parts.layers import Network
 from edgevit.quantize.blocks import block_of, blocks_of
 from edgevit.quantize.calibration import SCENES, calibration
 from edgevit.quantize.mixtures import choose_mixture
-from edgevit.quantize.sensitivity import Point, pareto, sensitivity
+from edgevit.quantize.sensitivity import Point, measure_sensitivity, pareto
 from edgevit.tasks.preprocessing import Preprocessing
 from edgevit.tasks.task import Subject
 from edgevit_export.scheme import Scheme
@@ -55,7 +55,7 @@ class Uneven(Network):
 def found():
     network = Uneven().eval()
     samples = calibration(SCENES, 4, SUBJECT)
-    return sensitivity(network, network, SUBJECT, samples, None, Scheme("mixed"))
+    return measure_sensitivity(network, network, SUBJECT, samples, None, Scheme("mixed"))
 
 
 def test_the_block_that_loses_is_found(found):
@@ -118,13 +118,15 @@ def test_measured_costs_take_the_place_of_macs():
     network = Uneven().eval()
     samples = calibration(SCENES, 2, SUBJECT)
     costs = {"good1": 1.0, "bad2": 3.0}
-    found = sensitivity(network, network, SUBJECT, samples, None, Scheme("mixed"), costs)
+    found = measure_sensitivity(network, network, SUBJECT, samples, None, Scheme("mixed"), costs)
     assert found.measured_costs
     only = next(point for point in found.points if len(point.floats) == 1)
     share = {"good1": 0.25, "bad2": 0.75, "last3": 0.0}[only.floats[0]]
     assert only.cost == pytest.approx(1 - (1 - share) * 0.55)
     with pytest.raises(UsageError, match="'nowhere' is no block of this network"):
-        sensitivity(network, network, SUBJECT, samples, None, Scheme("mixed"), {"nowhere": 1.0})
+        measure_sensitivity(
+            network, network, SUBJECT, samples, None, Scheme("mixed"), {"nowhere": 1.0}
+        )
 
 
 def test_layers_used_twice_count_twice():

@@ -111,8 +111,8 @@ def test_the_session_is_the_same_as_any_other(
 
 def test_threads_reach_the_interpreter(pretended: Pretend, file: Path) -> None:
     pretended(result="x * 0 + self.num_threads")
-    with opened(file, 3) as session:
-        assert session.run(X)[0].max() == 3
+    with opened(file, 2) as session:
+        assert session.run(X)[0].max() == 2
 
 
 @pytest.mark.parametrize(("batch", "runs"), [(1, 5), (2, 6), (8, 8)])

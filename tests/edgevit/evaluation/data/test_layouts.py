@@ -9,7 +9,7 @@ from PIL import Image
 
 from edgevit.evaluation.data.datasets import open_data
 from edgevit.evaluation.data.drawn import drawn_scenes
-from edgevit.evaluation.measure import measure
+from edgevit.evaluation.scoring import measure
 from edgevit.evaluation.subject import network_run
 from edgevit.networks.create import create_model
 from edgevit.networks.zoo import MODELS

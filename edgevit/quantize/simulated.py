@@ -9,7 +9,7 @@ import numpy as np
 from edgevit.difference import Array
 from edgevit.errors import UsageError
 from edgevit.evaluation.data.samples import DataSet
-from edgevit.evaluation.measure import Progress
+from edgevit.evaluation.scoring import Progress
 from edgevit.evaluation.subject import Run, inputs_of, network_run
 from edgevit.quantize.blocks import Block, blocks_of
 from edgevit.quantize.calibration import Calibration
@@ -29,7 +29,7 @@ PROBES = 8  # inputs that SQNR is measured on
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Study:
+class SimulatedBlocks:
     """A calibrated network, its blocks in the order of its graph, and what each loses alone."""
 
     sim: "Simulation"
@@ -68,7 +68,7 @@ class Study:
         return [path for b in self.blocks if b.name not in floats for path in b.layers]
 
 
-def study_of(
+def simulate_blocks(
     network: "Network",
     common: "Network",
     subject: Subject,
@@ -77,8 +77,8 @@ def study_of(
     scheme: Scheme,
     costs: Mapping[str, float] | None,
     progress: Progress,
-) -> Study:
-    """Calibrate a network and measure every block alone; see `sensitivity` for what is given."""
+) -> SimulatedBlocks:
+    """Calibrate a network and measure every block alone; arguments as of `measure_sensitivity`."""
     import torch
 
     with quiet():  # torchao tells of every CUDA library it does not find
@@ -90,12 +90,12 @@ def study_of(
     blocks = blocks_of(sim.layers)
     probes = _probes(subject, samples, data)
     wanted = [network_run(network)(tensor) for tensor in probes]
-    study = Study(sim, blocks, _saved(blocks, costs), probes, wanted, progress)
+    simulated = SimulatedBlocks(sim, blocks, _saved(blocks, costs), probes, wanted, progress)
     alone = tuple(
-        study.sqnr(block.layers, f"SQNR of block {number} of {len(blocks)}")
+        simulated.sqnr(block.layers, f"SQNR of block {number} of {len(blocks)}")
         for number, block in enumerate(blocks, 1)
     )
-    return replace(study, alone=alone)
+    return replace(simulated, alone=alone)
 
 
 def _saved(blocks: Sequence[Block], costs: Mapping[str, float] | None) -> dict[str, float]:
@@ -115,17 +115,17 @@ def _saved(blocks: Sequence[Block], costs: Mapping[str, float] | None) -> dict[s
 
 def _probes(subject: Subject, samples: Calibration, data: DataSet | None) -> list[FloatArray]:
     """Inputs that were not calibrated on, where there are some."""
-    found: list[FloatArray] = []
+    probes: list[FloatArray] = []
     if data is not None:
         for index in range(min(PROBES, len(data))):
-            found += [prepared.tensor for prepared in inputs_of(subject, data.open(index))]
-            if len(found) >= PROBES:
-                return found[:PROBES]
+            probes += [prepared.tensor for prepared in inputs_of(subject, data.open(index))]
+            if len(probes) >= PROBES:
+                return probes[:PROBES]
     for array in samples.read():
-        if len(found) >= PROBES:
+        if len(probes) >= PROBES:
             break
-        found.append(array)
-    return found
+        probes.append(array)
+    return probes
 
 
 def _run(sim: "Simulation", paths: Sequence[str]) -> Run:

@@ -8,8 +8,8 @@ import pytest
 
 from edgevit.errors import CheckFailed, PictureError, UsageError
 from edgevit.evaluation.data.samples import DataSet, Sample, tensors
-from edgevit.evaluation.measure import REFERENCE, measure
 from edgevit.evaluation.resume import Resume
+from edgevit.evaluation.scoring import REFERENCE, measure
 from edgevit.evaluation.subject import inputs_of
 
 COUNT = 11

@@ -13,9 +13,9 @@ from edgevit.bundle.sealing import check_writable, uninterrupted, whole_file
 from edgevit.errors import CheckFailed, EnvironmentFailed
 from edgevit.evaluation.data.samples import DataSet
 from edgevit.evaluation.gates import Verdict, judge, require
-from edgevit.evaluation.measure import BATCH, Measured, Note, Progress, measure
 from edgevit.evaluation.reference import reference_network
 from edgevit.evaluation.resume import Resume, key_of, state_path
+from edgevit.evaluation.scoring import BATCH, Measured, Note, Progress, measure
 from edgevit.evaluation.subject import Run, network_run, session_run
 from edgevit.tasks.task import Subject
 from edgevit_runtimes.device import check_threads

@@ -12,9 +12,9 @@ from edgevit.bundle.verify import verify_bundle
 from edgevit.cli.views.evaluation import evaluation_columns, evaluation_facts, evaluation_rows
 from edgevit.data import scenes
 from edgevit.errors import CheckFailed, EnvironmentFailed, UsageError
-from edgevit.evaluation import evaluate
+from edgevit.evaluation import bundles
+from edgevit.evaluation.bundles import evaluate_bundle, record
 from edgevit.evaluation.data.datasets import open_data
-from edgevit.evaluation.evaluate import evaluate_bundle, record
 from edgevit.evaluation.gates import judge
 from edgevit.prediction.predictor import predict
 from edgevit.tasks.segmentation.score import confusion, mean_iou
@@ -198,7 +198,7 @@ def test_a_place_beside_the_bundle_is_needed(segmenter_copy, monkeypatch):
     def refuse(path):
         raise EnvironmentFailed(f"{path} cannot be written to.")
 
-    monkeypatch.setattr(evaluate, "check_writable", refuse)
+    monkeypatch.setattr(bundles, "check_writable", refuse)
     with pytest.raises(EnvironmentFailed):
         evaluate_bundle(segmenter_copy, drawn(segmenter_copy), max_samples=1)
     evaluate_bundle(segmenter_copy, drawn(segmenter_copy), max_samples=1, resume=False)

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from edgevit.cli import examine as doctor
-from edgevit.cli.examine import Need
+from edgevit.cli import findings as doctor
+from edgevit.cli.findings import Need
 from edgevit_runtimes import setup
 
 LINES = [
@@ -191,7 +191,7 @@ def test_examining_loads_no_heavy_package_and_asks_no_network() -> None:
 import json, sys
 touched = []
 sys.addaudithook(lambda event, _: touched.append(event) if event.startswith("socket.") else None)
-from edgevit.cli.examine import examine
+from edgevit.cli.findings import examine
 from edgevit.cli.views.doctor import doctor_facts
 report = doctor_facts(examine())
 heavy = {"torch", "numpy", "onnx", "onnxruntime", "executorch"} & set(sys.modules)
