@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from edgevit.bundle.manifest import FileEntry
 from edgevit.tasks.preprocessing import Preprocessing
+from edgevit.tasks.table import TASKS
 from edgevit_export.artifact import TensorSpec
 
 LOADING = {
@@ -46,18 +47,6 @@ PREPARED = {
     "box": "A person's box, widened or heightened to the input's proportions and enlarged by"
     " `padding`, is warped to the input.",
 }
-GOLDEN = {
-    "pose": "one picture of a figure, whose box is all of it",
-    "video": "one picture with a clip's frames, one below the other",
-}
-OUTPUTS = {
-    "segmentation": "The output has a value a class at a coarse grid: resized to the picture"
-    " (bilinear, half-pixel centers), the largest is the class. As `mask` it is the class itself.",
-    "classification": "The output has a value a class, before softmax; `labels.txt` names them.",
-    "video": "The output has a value a class, before softmax; `labels.txt` names them.",
-    "pose": "The output has a heatmap a keypoint; `labels.txt` names them.",
-    "features": "Each output is a map of features, [1, channels, height, width].",
-}
 
 
 def bundle_readme(
@@ -77,10 +66,10 @@ def bundle_readme(
         f"{PREPARED[preprocessing.fit]} Then it is RGB, float32, `(value - mean) / std` on 0..255"
         " with the manifest's numbers.",
         "",
-        f"`golden/` holds {GOLDEN.get(task, 'one picture')}, the input made of it"
+        f"`golden/` holds {TASKS[task].golden}, the input made of it"
         " and the training-time network's outputs (NCHW).",
         "",
-        OUTPUTS[task],
+        TASKS[task].outputs,
         "",
     ]
     for file in files:

@@ -124,4 +124,6 @@ class Task:
     prepare: Callable[[View, Preprocessing], list[Prepared]]
     decode: Callable[[Outputs, Subject, Prepared], Any]
     result_of: Callable[[View, Sequence[Any], Subject, Settings], Result]
+    outputs: str  # what the outputs are, for the README of a bundle
+    golden: str = "one picture"  # what the golden picture of a bundle is
     clips: bool = False  # takes clips, not photos

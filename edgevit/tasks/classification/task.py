@@ -82,4 +82,5 @@ TASK = Task(
     prepare=prepare,
     decode=decode,
     result_of=result_of,
+    outputs="The output has a value a class, before softmax; `labels.txt` names them.",
 )

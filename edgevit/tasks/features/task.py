@@ -81,4 +81,5 @@ TASK = Task(
     prepare=prepare,
     decode=decode,
     result_of=result_of,
+    outputs="Each output is a map of features, [1, channels, height, width].",
 )

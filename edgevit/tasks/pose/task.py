@@ -108,4 +108,6 @@ TASK = Task(
     prepare=prepare,
     decode=decode,
     result_of=result_of,
+    outputs="The output has a heatmap a keypoint; `labels.txt` names them.",
+    golden="one picture of a figure, whose box is all of it",
 )

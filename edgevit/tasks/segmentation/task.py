@@ -122,4 +122,6 @@ TASK = Task(
     prepare=prepare,
     decode=decode,
     result_of=result_of,
+    outputs="The output has a value a class at a coarse grid: resized to the picture (bilinear,"
+    " half-pixel centers), the largest is the class. As `mask` it is the class itself.",
 )

@@ -66,5 +66,7 @@ TASK = Task(
     prepare=prepare,
     decode=decode,
     result_of=result_of,
+    outputs="The output has a value a class, before softmax; `labels.txt` names them.",
+    golden="one picture with a clip's frames, one below the other",
     clips=True,
 )
