@@ -47,7 +47,10 @@ AnyRuntime = Annotated[
     ),
 ]
 # What --runtime was called while it took formats.
-Engine = Annotated[str | None, typer.Option("--engine", metavar="NAME", hidden=True)]
+Engine = Annotated[
+    str | None,
+    typer.Option("--engine", metavar="NAME", hidden=True, help="The older name of --runtime."),
+]
 BundlePath = Annotated[
     Path, typer.Argument(metavar="BUNDLE", help="A directory that `edgevit export` wrote.")
 ]

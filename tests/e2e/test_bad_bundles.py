@@ -204,7 +204,7 @@ def test_a_missing_file_is_named(
     command: str, name: str, cli: Cli, bundle: Path, picture: Path, nothing_runs: None
 ) -> None:
     (bundle / name).unlink()
-    cli(*words(command, bundle, picture)).refused(2, f"misses {name}")
+    cli(*words(command, bundle, picture)).refused(2, f"{name} is missing in the bundle")
 
 
 @pytest.mark.parametrize(

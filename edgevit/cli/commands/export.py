@@ -19,7 +19,6 @@ from edgevit.cli.options import (
     sizes,
     words,
 )
-from edgevit.cli.views.exported import next_step, print_exported
 from edgevit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -236,6 +235,7 @@ def export(
     specs = _spread(base, sizes(input_size), words(precision, "--precision") or (None,))
     with Terminal(quiet) as terminal:
         terminal.working("start")
+        from edgevit.cli.views.exported import next_step, print_exported
         from edgevit.deployment.export import export as export_bundle
         from edgevit.deployment.load import load
         from edgevit.request.check import check_export

@@ -9,7 +9,6 @@ import typer
 from edgevit.cli.choice import choose
 from edgevit.cli.console import Terminal, print_json, print_table
 from edgevit.cli.options import Formats, Json, Quiet, Runtimes, sizes
-from edgevit.cli.views.exported import next_step, print_exported
 
 if TYPE_CHECKING:
     from edgevit.request.spec import DeploySpec
@@ -182,6 +181,7 @@ def _fine_tune(
 
     with Terminal(quiet) as terminal:
         terminal.working("start")
+        from edgevit.cli.views.exported import next_step, print_exported
         from edgevit.deployment.finetune import fine_tune, rate_of
 
         rate = rate_of(spec) if learning_rate is None else learning_rate

@@ -215,7 +215,7 @@ def test_the_same_metric_and_data_are_measured_anew(manifest: Manifest) -> None:
     for index in range(MAX_ACCURACY):
         many = with_accuracy(many, {path: replace(SCORED, data=str(index))})
     assert parse(dump(many)) == many
-    with pytest.raises(BundleError, match="holds 32 measurements"):
+    with pytest.raises(BundleError, match="already has 32 measurements"):
         with_accuracy(many, {path: replace(SCORED, data="one more")})
     with_accuracy(many, {path: replace(SCORED, data="3")})
 

@@ -166,7 +166,7 @@ def test_bounds_of_a_precision():
 )
 @pytest.mark.parametrize("precision", ["fp32", "w8a8"])
 def test_bounds_that_nothing_or_anything_keeps_are_refused(precision, atol, min_cosine):
-    with pytest.raises(UsageError, match=r"is 0 to 1000, not|is 0\.5 to 1, not") as refused:
+    with pytest.raises(UsageError, match=r"takes 0 to 1000, not|takes 0\.5 to 1, not") as refused:
         Bounds.of(precision, False, atol, min_cosine)
     assert refused.value.next.startswith("--")
 
