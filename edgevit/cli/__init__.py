@@ -108,7 +108,7 @@ class _Interrupt:
         if now - self.last <= PATIENCE_SECS:
             return
         if _imports_native(frame):
-            _thread.start_new_thread(_interrupt_later, (number,))
+            _thread.start_new_thread(_interrupt_later, (_thread.get_ident(), number))
             return
         self.last = now
         raise KeyboardInterrupt
@@ -123,6 +123,6 @@ def _imports_native(frame: FrameType | None) -> bool:
     return False
 
 
-def _interrupt_later(number: int) -> None:
+def _interrupt_later(thread: int, number: int) -> None:
     time.sleep(LATER_SECS)
-    _thread.interrupt_main(signal.Signals(number))  # nothing, where signals are ignored by then
+    signal.pthread_kill(thread, number)  # a real signal: it ends a wait in the kernel too

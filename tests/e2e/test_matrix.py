@@ -14,6 +14,13 @@ from edgevit_export.formats import FORMATS
 
 # Every network of ours but topformer-t, which is `host_bundle`'s.
 MICRO = [name for name in MODELS if "-micro" in name]
+# Two and a half minutes each. `make test` lowers what is particular to them in their systems' own
+# tests (mvitv2/test_pooling_attention.py, vit_adapter/test_line.py) and exports them to ONNX in
+# edgevit/prediction/test_every_task.py.
+SLOW = ("mvitv2-micro-video", "vit-adapter-micro-upernet")
+EACH = pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.full if n in SLOW else ()) for n in MICRO]
+)
 MOST_DIMENSIONS = 5  # that a Core ML tensor may have
 # What our networks become on a Mac or an iPhone: plain arithmetic on dense tensors. Nothing
 # gathers, scatters, loops or computes shapes. Which unit takes what there, nobody has measured.
@@ -34,7 +41,7 @@ def test_every_architecture_has_a_tiny_network():
     }
 
 
-@pytest.mark.parametrize("name", MICRO)
+@EACH
 def test_every_format_is_written_and_verified(name: str, micro_bundle: Made) -> None:
     bundle = micro_bundle(name)
     assert [file.format for file in bundle.manifest.files] == list(FORMATS)
@@ -53,7 +60,7 @@ def test_every_format_is_written_and_verified(name: str, micro_bundle: Made) -> 
         assert found.cases == 3
 
 
-@pytest.mark.parametrize("name", MICRO)
+@EACH
 def test_the_delegate_takes_all_in_one_piece(name: str, micro_bundle: Made) -> None:
     bundle = micro_bundle(name)
     report = inspect_file(bundle.path / bundle.entry("executorch").path)
@@ -61,7 +68,7 @@ def test_the_delegate_takes_all_in_one_piece(name: str, micro_bundle: Made) -> N
     assert report.left_out == ()
 
 
-@pytest.mark.parametrize("name", MICRO)
+@EACH
 def test_core_ml_gets_no_more_dimensions_than_it_takes(name: str, micro_bundle: Made) -> None:
     bundle = micro_bundle(name)
     report = inspect_file(bundle.path / bundle.entry("coreml").path)
@@ -69,7 +76,7 @@ def test_core_ml_gets_no_more_dimensions_than_it_takes(name: str, micro_bundle: 
     assert 2 <= int(report.facts["highest rank"]) <= MOST_DIMENSIONS
 
 
-@pytest.mark.parametrize("name", MICRO)
+@EACH
 def test_core_ml_gets_plain_arithmetic_alone(name: str, micro_bundle: Made) -> None:
     bundle = micro_bundle(name)
     report = inspect_file(bundle.path / bundle.entry("coreml").path)
@@ -77,14 +84,14 @@ def test_core_ml_gets_plain_arithmetic_alone(name: str, micro_bundle: Made) -> N
     assert {"matmul", "softmax", "layer_norm"} <= set(report.ops)
 
 
-@pytest.mark.parametrize("name", MICRO)
+@EACH
 def test_every_rewrite_is_proven(name: str, micro_bundle: Made) -> None:
     passes = micro_bundle(name).manifest.passes
     assert {entry.format for entry in passes} >= {"executorch", "onnx", "litert", "coreml"}
     assert all(entry.difference <= 1e-9 for entry in passes)
 
 
-@pytest.mark.parametrize("name", MICRO)
+@EACH
 def test_the_sealed_bundle_verifies_again_and_is_not_trivial(name: str, micro_bundle: Made) -> None:
     bundle = micro_bundle(name)
     found = verify_bundle(bundle)

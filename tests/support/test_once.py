@@ -1,12 +1,14 @@
 import multiprocessing
 import os
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import pytest
 
 from tests.support.once import NotMade, Shared, root_of_run, writable
 
-FORK = multiprocessing.get_context("fork")
+# Not forked: a worker may hold JAX, whose threads a fork would leave behind.
+SPAWN = multiprocessing.get_context("spawn")
 
 
 def make(folder: Path) -> Path:
@@ -33,14 +35,18 @@ def test_a_result_is_made_once_and_is_read_only(tmp_path: Path) -> None:
     assert (copy / "result.bin").stat().st_mode & 0o200
 
 
+def ask(root: Path, gate: Barrier) -> None:
+    gate.wait()
+    assert Shared(root)("x", make).read_bytes() == b"result"
+
+
+def die(root: Path) -> None:
+    Shared(root)("x", lambda _: os._exit(9))
+
+
 def test_processes_wait_for_the_one_that_makes_it(tmp_path: Path) -> None:
-    gate = FORK.Barrier(4)
-
-    def ask() -> None:
-        gate.wait()
-        assert Shared(tmp_path)("x", make).read_bytes() == b"result"
-
-    processes = [FORK.Process(target=ask) for _ in range(4)]
+    gate = SPAWN.Barrier(4)
+    processes = [SPAWN.Process(target=ask, args=(tmp_path, gate)) for _ in range(4)]
     for process in processes:
         process.start()
     for process in processes:
@@ -62,7 +68,7 @@ def test_a_failure_is_everybodys_and_is_not_tried_again(tmp_path: Path) -> None:
 
 
 def test_a_process_that_dies_leaves_its_reason_and_no_lock(tmp_path: Path) -> None:
-    process = FORK.Process(target=lambda: Shared(tmp_path)("x", lambda _: os._exit(9)))
+    process = SPAWN.Process(target=die, args=(tmp_path,))
     process.start()
     process.join(30)
     assert process.exitcode == 9

@@ -111,7 +111,7 @@ def members(x: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
 def member(x: Tensor, dim: int, index: int) -> Tensor:
     """select(x, i) = x[i : i + 1] without that dimension."""
     dim, index = dim % x.ndim, index % x.shape[dim]
-    return x.narrow(dim, index, 1).reshape(*x.shape[:dim], *x.shape[dim + 1 :])
+    return x.narrow(dim, index, 1).reshape([*x.shape[:dim], *x.shape[dim + 1 :]])
 
 
 def product(a: Tensor, b: Tensor) -> Tensor:
@@ -169,12 +169,19 @@ def _float_sum(
 
 
 def softmax(x: Tensor, dim: int, dtype: None = None) -> Tensor:
-    """Over the last dimension of a transposed view."""
-    return x.transpose(dim, -1).softmax(dim=-1).transpose(dim, -1)
+    """Over the last dimension of a 3-D view, with that dimension moved to the end.
+
+    Of a 4-D tensor that a convolution leaves in NHWC order, XNNPACK takes the softmax over the
+    channels, whichever dimension the program names.
+    """
+    moved = x if dim % x.ndim == x.ndim - 1 else x.transpose(dim, -1)
+    soft = moved.reshape(-1, *moved.shape[-2:]).softmax(dim=-1).reshape(moved.shape)
+    return soft if moved is x else soft.transpose(dim, -1)
 
 
-def _inner_softmax(x: Tensor, dim: int, dtype: torch.dtype | None = None) -> bool:
-    return dtype is None and dim % x.ndim != x.ndim - 1
+def _other_softmax(x: Tensor, dim: int, dtype: torch.dtype | None = None) -> bool:
+    """Not over the last dimension, or of a rank that may be in NHWC order."""
+    return dtype is None and (dim % x.ndim != x.ndim - 1 or x.ndim > 3)
 
 
 def same(x: Tensor, sizes: Sequence[int], *, implicit: bool = False) -> Tensor:
@@ -231,7 +238,12 @@ XNNPACK: tuple[Spelling, ...] = (
         "its one mean is a global average pool",
         _other_mean,
     ),
-    Spelling((ATEN.softmax.int,), softmax, "its softmax is over the last one", _inner_softmax),
+    Spelling(
+        (ATEN.softmax.int,),
+        softmax,
+        "its softmax is over the last dimension in memory",
+        _other_softmax,
+    ),
     Spelling((ATEN.expand.default,), same, "it takes no expand", _expands_nothing),
     Spelling(
         (ATEN.squeeze.default, ATEN.squeeze.dim, ATEN.squeeze.dims),

@@ -202,6 +202,7 @@ REPEATED = (
 )
 
 
+@pytest.mark.full  # half a minute
 def test_another_process_with_other_hashes_gives_the_same_bytes_without_chatter(
     tiny, written, cells, tmp_path, run_python
 ):

@@ -53,6 +53,7 @@ WRITTEN = [
     ("parts", lambda x: x.split([1, 6, 3], dim=-1)[::2], [(2, 10)]),
     ("members", lambda x: x.unbind(1), [(2, 3, 5)]),
     ("member", lambda x: x[:, -1], [(2, 3, 5)]),
+    ("member", lambda x: x[1], [(3,)]),
     ("total", lambda x: x.sum(dim=(1, -1), keepdim=True), [(2, 3, 5, 4)]),
     ("total", lambda x: x.sum(), [(2, 3)]),
     ("mean", lambda x: x.mean(dim=1), [(2, 3, 5)]),
@@ -60,6 +61,9 @@ WRITTEN = [
     ("mean", lambda x: x.mean(dim=(2, 3)), [(2, 3, 5, 4)]),
     ("mean", lambda x: x.mean(), [(2, 3)]),
     ("softmax", lambda x: x.softmax(dim=1), [(2, 3, 5)]),
+    ("softmax", lambda x: x.softmax(dim=0), [(2, 3)]),
+    ("softmax", lambda x: x.softmax(dim=-1), [(2, 3, 5, 4)]),
+    ("softmax", lambda x: x.softmax(dim=1), [(2, 3, 5, 4, 6)]),
     ("same", lambda x, y: x.expand(1, -1, 5) + y, [(1, 3, 5), (1, 3, 5)]),
     ("squeezed", lambda x: x.squeeze(), [(1, 3, 1, 5)]),
     ("squeezed", lambda x: x.squeeze(1), [(1, 3, 1, 5)]),
@@ -71,6 +75,7 @@ WRITTEN = [
 LEFT = [
     (lambda x: x.mean(dim=(-1, -2), keepdim=True), [(2, 3, 5, 4)]),
     (lambda x: x.softmax(dim=-1), [(2, 3)]),
+    (lambda x: x.softmax(dim=-1), [(2, 3, 5)]),
     (lambda q, k, v: attend(q, k, v, is_causal=True), [HEADS] * 3),
     (lambda q, k, v: attend(q, k, v, attn_mask=MASK > 0), [HEADS] * 3),
     (lambda q, k, v: attend(q, k, v, enable_gqa=True), [HEADS, (2, 1, 5, 4), (2, 1, 5, 4)]),
@@ -217,3 +222,45 @@ def test_views_of_views_are_one(function, shapes, count):
     views = [target for target in operations(written) if target in VIEWS]
     assert len(views) == count
     torch.testing.assert_close(written.module()(*inputs), program.module()(*inputs))
+
+
+# What a delegate that keeps convolutions in NHWC order could take from the wrong dimension.
+BEHIND_A_CONVOLUTION = {
+    "softmax": lambda x: tuple(x.softmax(dim) for dim in range(1, 4)),
+    "softmax moved": lambda x: x.permute(0, 2, 3, 1).softmax(-1),
+    "norm": lambda x: (F.layer_norm(x, x.shape[-1:]), F.layer_norm(x, x.shape[1:])),
+    "mean": lambda x: tuple(x.mean(dim) for dim in range(1, 4)),
+    "total": lambda x: tuple(x.sum(dim, keepdim=True) for dim in range(1, 4)),
+    "parts": lambda x: tuple(part for dim in range(1, 4) for part in x.split(2, dim)),
+    "members": lambda x: tuple(x.select(dim, 1) for dim in range(1, 4)),
+    "product": lambda x: x @ x.transpose(2, 3),
+    "attention": lambda x: attend(x, x, x),
+    "unsqueezed": lambda x: tuple(x[0].unsqueeze(dim) for dim in range(4)),
+    "squeezed": lambda x: x[:, :1].squeeze(),
+}
+
+
+class Behind(nn.Module):
+    """Operations on what a convolution leaves."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.layer, self.function = nn.Conv2d(3, 4, 3, padding=1), function
+
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
+        return self.function(self.layer(x))
+
+
+@pytest.mark.parametrize("name", BEHIND_A_CONVOLUTION)
+def test_a_file_computes_the_same_behind_a_convolution(name, tmp_path):
+    torch.manual_seed(0)
+    model, x = Behind(BEHIND_A_CONVOLUTION[name]).eval(), torch.randn(1, 3, 6, 5)
+    with torch.no_grad():
+        out = model(x)
+    wanted = out if isinstance(out, tuple) else (out,)
+    names = Names(("x",), tuple(f"y{number}" for number in range(len(wanted))))
+    path = tmp_path / "m.pte"
+    lower(model, (x,), "executorch", Scheme("fp32"), path, names)
+    with open_session(path) as session:
+        for got, want in zip(session.run(x.numpy()), wanted, strict=True):
+            torch.testing.assert_close(torch.from_numpy(got), want, atol=1e-5, rtol=1e-4)

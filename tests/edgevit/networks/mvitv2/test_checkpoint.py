@@ -40,11 +40,9 @@ def load(card, path, size=None, all_outputs=False, classes=None, **options):
     tensors = path if isinstance(path, dict) else read_checkpoint(path, PREFER).tensors
     adapted = adapt(tensors, card, config, options)
     network = build(card, adapted.config, all_outputs).eval()
-    start = {
-        key: value
-        for key, value in network.state_dict().items()
-        if adapted.untrained and key.startswith(adapted.untrained)
-    }
+    fresh = adapted.untrained
+    state = network.state_dict().items()
+    start = {k: value for k, value in state if fresh and k.startswith(fresh)}
     given = {**start, **adapted.tensors}
     source = "x.pth" if isinstance(path, dict) else str(path)
     load_strict(network, given, source=source, likely=recognize)

@@ -163,7 +163,11 @@ def test_only_uneven_resizes_are_copied_where_the_others_are_taken(size, copied)
 
 
 @pytest.mark.parametrize("format_name", FORMATS)
-@pytest.mark.parametrize("name", LOWERED)
+@pytest.mark.parametrize(
+    # mvitv2-micro is a picture's network and goes through every format in e2e/test_matrix.py.
+    "name",
+    [pytest.param(n, marks=pytest.mark.full if n == "image" else ()) for n in LOWERED],
+)
 def test_every_format(name, format_name, tmp_path):
     config = LOWERED[name]
     network = network_of(config)

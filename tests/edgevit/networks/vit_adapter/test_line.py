@@ -123,7 +123,11 @@ def test_running_the_line_again_changes_nothing():
 
 @pytest.mark.parametrize(
     ("format_name", "sampling"),
-    [*((name, "products") for name in FORMATS), ("executorch", "rows"), ("litert", "rows")],
+    [
+        *((name, "products") for name in FORMATS),
+        ("executorch", "rows"),
+        pytest.param("litert", "rows", marks=pytest.mark.full),
+    ],
 )
 def test_every_format(format_name, sampling, tmp_path, monkeypatch):
     monkeypatch.setattr(dense_sampling, "SMALL", SAMPLINGS[sampling])
