@@ -14,7 +14,7 @@ from edgevit_export.formats import FORMATS
 
 # Every network of ours but topformer-t, which is `host_bundle`'s.
 MICRO = [name for name in MODELS if "-micro" in name]
-# Two and a half minutes each. `make test` lowers what is particular to them in their systems' own
+# 154 and 121 s. `make test` lowers what is particular to them in their systems' own
 # tests (mvitv2/test_pooling_attention.py, vit_adapter/test_line.py) and exports them to ONNX in
 # edgevit/prediction/test_every_task.py.
 SLOW = ("mvitv2-micro-video", "vit-adapter-micro-upernet")
