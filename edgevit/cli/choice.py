@@ -15,7 +15,9 @@ class Choice:
     engine: str | None
 
 
-def choose(formats: str | None, runtimes: str | None, engine: str | None = None) -> Choice:
+def choose(
+    formats: list[str] | None, runtimes: list[str] | None, engine: str | None = None
+) -> Choice:
     """What `--format`, `--runtime` and the older `--engine` say together.
 
     A runtime selects the formats that it opens. One that is not the default of its format
@@ -40,20 +42,22 @@ def choose(formats: str | None, runtimes: str | None, engine: str | None = None)
         kept = tuple(name for name in named if _format(name) in map(_format, opened))
         if not kept:
             raise UsageError(
-                f"--runtime {runtimes} opens {', '.join(opened)}, and --format names"
-                f" {', '.join(named)}.",
+                f"--runtime {','.join(runtimes or ())} opens {', '.join(opened)},"
+                f" and --format names {', '.join(named)}.",
                 next="leave one of the two out",
             )
     return Choice(kept, engines[0] if engines else None)
 
 
-def choose_formats(command: str, formats: str | None, runtimes: str | None) -> tuple[str, ...]:
+def choose_formats(
+    command: str, formats: list[str] | None, runtimes: list[str] | None
+) -> tuple[str, ...]:
     """The same for a command that opens each file in its format's own runtime."""
     choice = choose(formats, runtimes)
     if choice.engine is not None:
         raise UsageError(
             f"`{command}` opens each file in its format's own runtime, not in {choice.engine}.",
-            next=f"edgevit verify BUNDLE --runtime {runtimes}",
+            next=f"edgevit verify BUNDLE --runtime {','.join(runtimes or ())}",
         )
     return choice.formats
 

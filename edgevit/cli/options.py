@@ -18,7 +18,7 @@ Atol = Annotated[
 ]
 MinCosine = Annotated[float | None, typer.Option(metavar="NUMBER", help="Minimum cosine.")]
 Formats = Annotated[
-    str | None,
+    list[str] | None,
     typer.Option(
         "-f",
         "--format",
@@ -27,7 +27,7 @@ Formats = Annotated[
     ),
 ]
 Runtimes = Annotated[
-    str | None,
+    list[str] | None,
     typer.Option(
         "-r",
         "--runtime",
@@ -37,7 +37,7 @@ Runtimes = Annotated[
 ]
 # As above, in commands that can open a file in another runtime than its format's own.
 AnyRuntime = Annotated[
-    str | None,
+    list[str] | None,
     typer.Option(
         "-r",
         "--runtime",
@@ -58,19 +58,26 @@ BundlePath = Annotated[
 WHOLE = re.compile(r"-?[0-9]{1,18}")
 
 
-def words(text: str | None, option: str) -> tuple[str, ...]:
-    """A comma-separated list as a tuple, empty for None; raises `UsageError` if it has no name."""
-    names = tuple(word.strip() for word in (text or "").split(",") if word.strip())
-    if text is not None and not names:
-        raise UsageError(f"{option} takes names separated by commas, not {text!r}.")
-    return names
+def words(texts: list[str] | None, option: str) -> tuple[str, ...]:
+    """Names separated by commas, from an option that may be given several times; empty for None.
+
+    Raises `UsageError` if a text has no name.
+    """
+    names: list[str] = []
+    for text in texts or ():
+        found = [word.strip() for word in text.split(",") if word.strip()]
+        if not found:
+            raise UsageError(f"{option} takes names separated by commas, not {text!r}.")
+        names += found
+    return tuple(names)
 
 
-def numbers(text: str, option: str) -> tuple[int, ...]:
-    """A comma-separated list of whole numbers; raises `UsageError`."""
-    parts = words(text, option)
+def numbers(texts: list[str], option: str) -> tuple[int, ...]:
+    """The same with whole numbers; raises `UsageError`."""
+    parts = words(texts, option)
     if not all(WHOLE.fullmatch(part) for part in parts):
-        raise UsageError(f"{option} takes whole numbers separated by commas, not {text!r}.")
+        given = ",".join(texts)
+        raise UsageError(f"{option} takes whole numbers separated by commas, not {given!r}.")
     return tuple(int(part) for part in parts)
 
 

@@ -11,13 +11,10 @@ from edgevit.bundle.parity import FP32_DIFFERENCE
 from edgevit.bundle.verify import verify_bundle
 from edgevit.networks.zoo import MODELS, model_card
 from edgevit_export.formats import FORMATS
+from tests.support.slow import SLOW
 
 # Every network of ours but topformer-t, which is `host_bundle`'s.
 MICRO = [name for name in MODELS if "-micro" in name]
-# 154 and 121 s. `make test` lowers what is particular to them in their systems' own
-# tests (mvitv2/test_pooling_attention.py, vit_adapter/test_line.py) and exports them to ONNX in
-# edgevit/prediction/test_every_task.py.
-SLOW = ("mvitv2-micro-video", "vit-adapter-micro-upernet")
 EACH = pytest.mark.parametrize(
     "name", [pytest.param(n, marks=pytest.mark.full if n in SLOW else ()) for n in MICRO]
 )

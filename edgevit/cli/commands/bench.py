@@ -28,8 +28,11 @@ def bench(
     runtime: AnyRuntime = None,
     engine: Engine = None,
     threads: Annotated[
-        str, typer.Option(metavar="NUMBERS", help="Thread counts to measure, comma-separated.")
-    ] = "1",
+        list[str] | None,
+        typer.Option(
+            metavar="NUMBERS", help="Thread counts to measure, comma-separated. Default: 1."
+        ),
+    ] = None,
     warmup: Annotated[
         int, typer.Option(metavar="NUMBER", help="Warm-up runs that are not timed.")
     ] = 5,
@@ -74,7 +77,7 @@ def bench(
             bundle,
             formats=choice.formats,
             device=device,
-            threads=numbers(threads, "--threads"),
+            threads=numbers(threads or ["1"], "--threads"),
             warmup=warmup,
             runs=runs,
             min_secs=min_secs,

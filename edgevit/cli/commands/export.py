@@ -71,7 +71,7 @@ def export(
         ),
     ] = None,
     precision: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
             "-p",
             "--precision",

@@ -31,7 +31,7 @@ def run(
         ),
     ] = Path("results"),
     file_format: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
             "-f",
             "--format",
@@ -41,7 +41,7 @@ def run(
         ),
     ] = None,
     runtime: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
             "-r", "--runtime", metavar="NAME", help="The same, by the name of the runtime."
         ),

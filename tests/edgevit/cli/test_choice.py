@@ -8,6 +8,11 @@ from edgevit_export.formats import FORMATS
 from edgevit_runtimes.engines import ENGINES, engine_of
 
 
+def given(text: str | None) -> list[str] | None:
+    """What an option of lists has from a command line that names it once, or not at all."""
+    return None if text is None else [text]
+
+
 @pytest.mark.parametrize(
     ("formats", "runtimes", "engine", "chosen"),
     [
@@ -28,17 +33,18 @@ from edgevit_runtimes.engines import ENGINES, engine_of
     ],
 )
 def test_what_is_chosen(formats, runtimes, engine, chosen):
-    assert choose(formats, runtimes, engine) == chosen
+    assert choose(given(formats), given(runtimes), engine) == chosen
 
 
 def test_every_runtime_and_every_format_can_be_named():
     for entry in ENGINES.values():
         for name in (entry.name, *entry.aliases):
-            assert choose(None, name).formats
+            assert choose(None, [name]).formats
     for entry in FORMATS.values():
-        assert choose(None, entry.name) == choose(entry.name, None) == Choice((entry.name,), None)
+        name = [entry.name]
+        assert choose(None, name) == choose(name, None) == Choice((entry.name,), None)
         (held,) = {e.name for e in ENGINES.values() if e is engine_of_format(entry)}
-        assert choose(None, held).formats in ((entry.name,),)
+        assert choose(None, [held]).formats in ((entry.name,),)
 
 
 def engine_of_format(entry):
@@ -58,10 +64,10 @@ def engine_of_format(entry):
 )
 def test_what_cannot_be_chosen_is_refused(formats, runtimes, engine, sentence):
     with pytest.raises(UsageError, match=sentence):
-        choose(formats, runtimes, engine)
+        choose(given(formats), given(runtimes), engine)
 
 
 def test_where_files_have_their_own_runtime_no_other_is_taken():
-    assert choose_formats("run", None, "onnxruntime") == ("onnx",)
+    assert choose_formats("run", None, ["onnxruntime"]) == ("onnx",)
     with pytest.raises(UsageError, match="`run` opens each file in its format's own runtime"):
-        choose_formats("run", None, "tflite-runtime")
+        choose_formats("run", None, ["tflite-runtime"])

@@ -66,6 +66,39 @@ def plain(tmp_path_factory, five_classes):
     )
 
 
+@pytest.fixture
+def exported_with(plain, monkeypatch):
+    """Let the exporter write the bundle's own file with another classifier in it."""
+    import onnx
+
+    def put(change):
+        model = onnx.load(plain.path / "model.onnx")
+        found = {tuple(t.dims): t for t in model.graph.initializer}
+        tensors = [found[(5, 128, 1, 1)], found[(5,)]]
+        values = change(*(onnx.numpy_helper.to_array(tensor) for tensor in tensors))
+        for tensor, value in zip(tensors, values, strict=True):
+            tensor.CopyFrom(onnx.numpy_helper.from_array(value, tensor.name))
+        model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = len(values[1])
+        entry = plain.manifest.files[0]
+
+        def write(network, example, names, scheme, path):
+            path.write_bytes(model.SerializeToString())
+            size, sha256 = content_size(path), content_sha256(path)
+            return Artifact(
+                "onnx", path, "fp32", size, sha256, entry.inputs, entry.outputs, tools={}
+            )
+
+        monkeypatch.setattr(lower_module, "backend", lambda _: SimpleNamespace(write=write))
+
+    return put
+
+
+@pytest.fixture
+def quick(exported_with) -> None:
+    """The exporter gives the file of `plain`: for what is decided before and after it."""
+    exported_with(lambda weight, bias: (weight, bias))
+
+
 def contents(folder: Path) -> dict[str, bytes]:
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
@@ -173,7 +206,7 @@ def test_the_mask_is_verified_by_agreement(spec):
     assert 0 <= mask.min() <= mask.max() < 5
 
 
-def test_pad_is_in_the_manifest_and_used(spec):
+def test_pad_is_in_the_manifest_and_used(spec, quick):
     bundle = deploy(replace(spec, fit="pad"))
     assert bundle.manifest.preprocessing.fit == "pad"
     photo = scenes.scene(GOLDEN_SEED + 1, 80, 180).image
@@ -182,7 +215,7 @@ def test_pad_is_in_the_manifest_and_used(spec):
     assert found.network_mask.shape == SIZE
 
 
-def test_another_preprocessing_can_be_asked_for(spec):
+def test_another_preprocessing_can_be_asked_for(spec, quick):
     bundle = deploy(replace(spec, preprocessing="augreg-adapter"))
     assert bundle.manifest.preprocessing.mean == (127.5, 127.5, 127.5)
     for wrong, sentence in (
@@ -203,7 +236,7 @@ def test_without_rewrites_the_network_is_exported_as_it_was_trained(spec, plain)
     assert np.array_equal(bundle.golden("logits"), plain.golden("logits"))
 
 
-def test_no_verify_says_so(spec):
+def test_no_verify_says_so(spec, quick):
     notes = []
     bundle = deploy(
         replace(spec, verify=replace(spec.verify, enabled=False)),
@@ -347,33 +380,6 @@ def fewer_classes(weight, bias):
     return weight[:3], bias[:3]
 
 
-@pytest.fixture
-def exported_with(plain, monkeypatch):
-    """Let the exporter write the bundle's own file with another classifier in it."""
-    import onnx
-
-    def put(change):
-        model = onnx.load(plain.path / "model.onnx")
-        found = {tuple(t.dims): t for t in model.graph.initializer}
-        tensors = [found[(5, 128, 1, 1)], found[(5,)]]
-        values = change(*(onnx.numpy_helper.to_array(tensor) for tensor in tensors))
-        for tensor, value in zip(tensors, values, strict=True):
-            tensor.CopyFrom(onnx.numpy_helper.from_array(value, tensor.name))
-        model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = len(values[1])
-        entry = plain.manifest.files[0]
-
-        def write(network, example, names, scheme, path):
-            path.write_bytes(model.SerializeToString())
-            size, sha256 = content_size(path), content_sha256(path)
-            return Artifact(
-                "onnx", path, "fp32", size, sha256, entry.inputs, entry.outputs, tools={}
-            )
-
-        monkeypatch.setattr(lower_module, "backend", lambda _: SimpleNamespace(write=write))
-
-    return put
-
-
 @pytest.mark.parametrize(
     ("wrong", "sentence"),
     [
@@ -391,9 +397,8 @@ def test_a_file_that_computes_something_else_is_not_sealed(wrong, sentence, spec
     assert list(spec.output_dir.parent.iterdir()) == []
 
 
-def test_unchanged_it_is_sealed(spec, exported_with):
+def test_unchanged_it_is_sealed(spec, quick):
     """So that the failures above are those of the change."""
-    exported_with(lambda weight, bias: (weight, bias))
     assert deploy(spec).manifest.files[0].verification.status == "executed"
 
 

@@ -9,15 +9,18 @@ import pytest
 from edgevit.bundle.opened import open_bundle
 from edgevit.bundle.parity import Verification
 from edgevit.bundle.verify import verify_bundle
+from edgevit.deployment import export as export_module
 from edgevit.deployment import rounds as rounds_module
 from edgevit.deployment.export import deploy
 from edgevit.deployment.files import Made
+from edgevit.deployment.prepare import edit, prepare
 from edgevit.deployment.rounds import make_files
 from edgevit.errors import CheckFailed, UsageError
 from edgevit.evaluation.gates import Verdict
 from edgevit.prediction.predictor import predict
 from edgevit.request.precisions import candidates
 from edgevit.request.spec import DeploySpec, Evaluate, Quantize, Source
+from edgevit.steps import silent
 from edgevit_export.artifact import Artifact
 from edgevit_export.formats import FORMATS
 from edgevit_runtimes.errors import RunFailed
@@ -137,8 +140,11 @@ def test_w8dyn_that_a_recipe_serves_says_what_edits_were_found_on(tmp_path):
     )
     found = deploy(spec).manifest.calibration
     assert (found.edits, found.observer, len(found.sha256)) == (("equalize-norms",), "none", 4)
-    plain = deploy(replace(spec, quantize=replace(spec.quantize, edit_weights=False), force=True))
-    assert plain.manifest.calibration is None, "nothing was found on any sample"
+    plain = replace(spec, quantize=replace(spec.quantize, edit_weights=False))
+    made = SimpleNamespace(artifact=SimpleNamespace(precision="w8dyn"))
+    prepared = prepare(plain, silent)
+    entry = export_module._calibration_entry(prepared, edit(prepared, silent), [made])
+    assert entry is None, "nothing was found on any sample"
 
 
 def verdict(passed: bool, labeled: bool = True) -> Verdict:

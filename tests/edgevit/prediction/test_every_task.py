@@ -15,14 +15,14 @@ from edgevit.prediction.run import run_files
 from edgevit.request.spec import Source
 from edgevit.tasks.preprocessing import preprocess, preprocess_clip
 from edgevit_runtimes.engines import open_session
+from tests.support.slow import SLOW
 
-# Bundles of the matrix, two that it has in all formats in `make test-all` only, and features.
-SLOW = ("mvitv2-micro-video", "vit-adapter-micro-upernet")
 FEATURES, SIZE = "topformer-t-features", (64, 64)
 NAMES = (
     "vit-micro",
     "vitpose-micro",
-    *SLOW,
+    "mvitv2-micro-video",
+    "vit-adapter-micro-upernet",
     FEATURES,
 )
 DRAWINGS = {
@@ -36,7 +36,7 @@ DRAWINGS = {
 
 @pytest.fixture(params=NAMES)
 def bundle(request, exported, micro_bundle) -> Bundle:
-    """A bundle of a task with an .onnx file."""
+    """A bundle of a task with an .onnx file: the matrix's, where `make test` makes that."""
     if request.param in SLOW:
         return exported(request.param, only_formats=("onnx",))
     if request.param != FEATURES:
