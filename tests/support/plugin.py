@@ -11,12 +11,12 @@ from tests.support.once import CHANGED, Shared, root_of_run
 # CPU seconds of the files that take longest, rounded; they are begun first, so that no worker is
 # left alone with one at the end. A file that is missing here comes later, which costs little.
 SECONDS: dict[str, int] = {
-    "tests/export/backends/test_precisions.py": 160,
     "tests/e2e/test_matrix.py[vit-adapter-micro-upernet]": 155,
     "tests/e2e/test_matrix.py[mvitv2-micro-video]": 120,
     "tests/edgevit/networks/mvitv2/test_pooling_attention.py": 110,
     "tests/edgevit/networks/test_line.py": 90,
     "tests/e2e/test_broken_off.py": 85,
+    "tests/export/backends/test_precisions.py": 80,
     "tests/edgevit/networks/vit_adapter/test_line.py": 75,
     "tests/e2e/test_matrix.py[mvitv2-micro]": 75,
     "tests/edgevit/deployment/test_finetune.py": 75,
@@ -27,10 +27,10 @@ SECONDS: dict[str, int] = {
     "tests/e2e/test_matrix.py[vit-micro]": 40,
     "tests/e2e/test_matrix.py[vitpose-micro]": 40,
     "tests/edgevit/deployment/test_rounds.py": 40,
-    "tests/export/test_quantization.py": 40,
-    "tests/export/spellings/test_xnnpack.py": 40,
     "tests/edgevit/networks/test_zoo.py": 35,
     "tests/edgevit/networks/test_plain_transformers.py": 35,
+    "tests/export/test_quantization.py": 25,
+    "tests/export/spellings/test_xnnpack.py": 25,
     "tests/edgevit/quantize/test_edits.py": 20,
     "tests/benchmarks/test_topformer_latency.py": 20,
 }

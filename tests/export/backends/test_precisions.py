@@ -23,7 +23,7 @@ NAMES = Names(("image",), ("map", "scores"))
 
 # Decibels over the worst of two outputs and three inputs; measured on x86-64: 5 dB more and better.
 BOUNDS = {"fp16": 55, "w8a8": 22, "mixed": 22, "w8dyn": 28, "w8": 32, "w4": 10, "p6": 20, "p4": 10}
-# Of the float file, which has 110 kB of weights.
+# Of the float weights, 110 kB, without anything else of a file.
 RATIOS = {
     "fp16": 0.65, "w8a8": 0.55, "mixed": 0.55, "w8dyn": 0.5, "w8": 0.45, "w4": 0.4, "p6": 0.4,
     "p4": 0.3,
@@ -58,7 +58,30 @@ OPERATIONS = {
 HALF_LIMIT = 70000.0
 
 
-EACH = pytest.mark.parametrize(("format_", "precision"), CELLS, ids=[" ".join(c) for c in CELLS])
+# One cell of each way to write integers; those of w8a8 are of one graph for all formats.
+REPEATED = (
+    ("onnx", "w8a8"),
+    ("onnx", "w8dyn"),
+    ("onnx", "w4"),
+    ("litert", "w4"),
+    ("executorch", "w4"),
+    ("coreml", "w4"),
+    ("coreml", "p4"),
+)
+# What another cell stands for in a short run: mixed is written as w8a8, with floats that the caller
+# names, and the .onnx file shows it; palettes differ in their number of values alone.
+ALIKE = {*((name, "mixed") for name in FORMATS if name != "onnx"), ("coreml", "p6")}
+# Layers are sought behind the exporter there, by one call for all four; w8 stands for the others.
+SOUGHT = {(name, p) for name in ("onnx", "litert") for p in ("fp16", "w8dyn", "w4")}
+
+
+def each(full):
+    """Every cell, those of `full` in make test-all alone."""
+    cells = [
+        pytest.param(*cell, id=" ".join(cell), marks=pytest.mark.full if cell in full else ())
+        for cell in CELLS
+    ]
+    return pytest.mark.parametrize(("format_", "precision"), cells)
 
 
 class Small(nn.Module):
@@ -83,9 +106,38 @@ class Small(nn.Module):
         return x, self.head(tokens)
 
 
-def network() -> Small:
+class Few(nn.Module):
+    """Two convolutions and two linear layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.mix = nn.Conv2d(3, 32, 4, stride=4), nn.Conv2d(32, 32, 1)
+        self.wide, self.narrow = nn.Linear(32, 64), nn.Linear(64, 7)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        x = F.relu(self.stem(x))
+        x = x + self.mix(x)
+        return x, self.narrow(F.relu(self.wide(x.flatten(2).transpose(1, 2))))
+
+
+class Line(nn.Module):
+    """One linear layer: the least that can be refused."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.wide = nn.Linear(16, 7)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return F.relu(x), self.wide(x.mean(1))
+
+
+def made(kind: type[nn.Module]) -> nn.Module:
     torch.manual_seed(0)
-    return Small().eval()
+    return kind().eval()
+
+
+def network() -> nn.Module:
+    return made(Small)
 
 
 def pictures(count: int, seed: int) -> list[tuple[Tensor]]:
@@ -142,26 +194,18 @@ def content(path: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def floats(tmp_path_factory):
-    """A function that writes the float file of a format, once."""
-    folder = tmp_path_factory.mktemp("floats")
-    return cache(lambda format_: write(folder, format_, Scheme("fp32")))
-
-
-@pytest.fixture(scope="module")
 def cells(tmp_path_factory):
     """A function that writes the file of a format and a precision, once."""
     folder = tmp_path_factory.mktemp("cells")
     return cache(lambda format_, precision: write(folder, format_, Scheme(precision)))
 
 
-@EACH
-def test_a_cell_computes_is_small_and_has_the_same_bytes_twice(
-    format_, precision, floats, cells, tmp_path
-):
+@each(full=ALIKE)
+def test_a_cell_computes_and_is_small(format_, precision, cells):
     artifact = cells(format_, precision)
     assert artifact.precision == precision
-    assert artifact.size < RATIOS[precision] * floats(format_).size + 25_000
+    weights = 4 * sum(parameter.numel() for parameter in network().parameters())
+    assert artifact.size < RATIOS[precision] * weights + 25_000
     ops = reader(FORMATS[format_]).read(artifact.path).ops
     for name, count in OPERATIONS[format_, precision].items():
         assert ops.get(name, 0) >= count, (name, ops)
@@ -174,7 +218,13 @@ def test_a_cell_computes_is_small_and_has_the_same_bytes_twice(
     except DeviceFailed:
         assert format_ == "coreml"
         assert precision == "fp16" or "written only" in str(artifact.facts["executed"])
-    assert content(write(tmp_path, format_, Scheme(precision)).path) == content(artifact.path)
+
+
+# REPEATED and the float files of test_backends.py stand for the others in a short run.
+@each(full=set(CELLS) - set(REPEATED))
+def test_a_cell_has_the_same_bytes_twice(format_, precision, cells, tmp_path):
+    again = write(tmp_path, format_, Scheme(precision))
+    assert content(again.path) == content(cells(format_, precision).path)
 
 
 # The modules have the same names there: LiteRT names tensors after them.
@@ -192,14 +242,6 @@ for name in tiny.FORMATS:
 for name, precision in precisions.REPEATED:
     precisions.write(Path(folder), name, precisions.Scheme(precision))
 """
-# One cell of each way to write integers.
-REPEATED = (
-    ("onnx", "w8a8"),
-    ("onnx", "w8dyn"),
-    ("onnx", "w4"),
-    ("litert", "w4"),
-    ("executorch", "w4"),
-)
 
 
 @pytest.mark.full  # half a minute
@@ -231,16 +273,24 @@ class Parallel(nn.Module):
         return mixed @ self.v(tokens), mixed.mean(1)
 
 
-@pytest.mark.parametrize("precision", ["fp16", "w8dyn", "w8", "w4"])
+def weights_only(*full):
+    """The precisions of float activations, those of `full` in make test-all alone."""
+    names = ("fp16", "w8dyn", "w8", "w4")
+    cells = [pytest.param(n, marks=pytest.mark.full if n in full else ()) for n in names]
+    return pytest.mark.parametrize("precision", cells)
+
+
+# All precisions search by one call: w8 stands for the others in a short run.
+@weights_only("fp16", "w8dyn", "w4")
 @pytest.mark.parametrize("format_", ["onnx", "litert"])
 def test_weights_of_parallel_products_are_found(format_, precision, tmp_path):
     """MViTv2's queries, keys and values stayed float in .onnx files: mvitv2-t had 38.8 MB in w8
     for 27.8.
     """
-    torch.manual_seed(0)
-    model = Parallel().eval()
     path = tmp_path / f"model{FORMATS[format_].suffix}"
-    facts = lower(model, (torch.zeros(SHAPE),), format_, Scheme(precision), path, NAMES).facts
+    facts = lower(
+        made(Parallel), (torch.zeros(SHAPE),), format_, Scheme(precision), path, NAMES
+    ).facts
     assert (facts["quantized_layers"], facts["float_layers"]) == (3, 0)
 
 
@@ -263,14 +313,14 @@ class Twins(nn.Module):
 @pytest.mark.parametrize(
     ("floats", "expected"), [((), (4, 0)), (("third",), (1, 3))], ids=["all", "one float"]
 )
-@pytest.mark.parametrize("precision", ["fp16", "w8dyn", "w8", "w4"])
+# w8 and w4, with and without a tool of ONNX Runtime's, stand for the others in a short run.
+@weights_only("fp16", "w8dyn")
 def test_onnx_layers_with_equal_weights_are_quantized_together(
     precision, floats, expected, tmp_path
 ):
     """They were counted as one quantized layer and the others as float."""
-    torch.manual_seed(0)
     scheme = Scheme(precision, floats=floats)
-    facts = write(tmp_path, "onnx", scheme, Twins().eval()).facts
+    facts = write(tmp_path, "onnx", scheme, made(Twins)).facts
     assert (facts["quantized_layers"], facts["float_layers"]) == expected
 
 
@@ -279,36 +329,48 @@ def test_onnx_weights_that_the_exporter_tells_nothing_of_are_an_error(tmp_path, 
 
     monkeypatch.setattr(onnx_precisions, "SCOPES", "a note of another exporter")
     with pytest.raises(LoweringFailed, match=r"None of the network's weights was found in the"):
-        write(tmp_path, "onnx", Scheme("w8"))
+        write(tmp_path, "onnx", Scheme("w8"), made(Line))
     assert list(tmp_path.iterdir()) == []
 
 
 PATTERNS = ("stem", "w*")
 
 
-@EACH
+# Every search for layers, and every tool that is told what to leave alone. Static integers beside
+# float layers are test_quantization.py's, too, for every format.
+FLOATS = {
+    ("onnx", "w8a8"),
+    ("onnx", "w8dyn"),
+    ("onnx", "w4"),
+    ("executorch", "w4"),
+    ("litert", "w4"),
+    ("coreml", "w4"),
+}
+
+
+@each(full=set(CELLS) - FLOATS)
 def test_floats_stay_float(format_, precision, tmp_path):
     if (format_, precision) == ("coreml", "fp16"):
         pytest.skip("floats of Core ML's fp16 are products, not weights")
-    artifact = write(tmp_path, format_, Scheme(precision, floats=PATTERNS))
+    scheme = Scheme(precision, floats=PATTERNS)
+    facts = write(tmp_path, format_, scheme, made(Few)).facts
     only_linear = format_ == "executorch" and precision in ("w8dyn", "w4")
-    expected = (2, 4) if only_linear else (4, 2)
-    facts = artifact.facts
+    expected = (1, 3) if only_linear else (2, 2)
     assert (facts["quantized_layers"], facts["float_layers"]) == expected
 
 
-@EACH
+@each(full=SOUGHT)
 def test_where_no_layer_is_left_nothing_is_written(format_, precision, tmp_path):
     if (format_, precision) == ("coreml", "fp16"):
         pytest.skip("a network whose products are all float32 is a file of fp32")
     with pytest.raises(Unsupported, match="No layer of the network is left"):
-        write(tmp_path, format_, Scheme(precision, floats=("*",)))
+        write(tmp_path, format_, Scheme(precision, floats=("*",)), made(Line))
     assert list(tmp_path.iterdir()) == []
 
 
-@EACH
+@each(full=SOUGHT)
 def test_weights_that_are_not_numbers_are_refused(format_, precision, tmp_path):
-    model = network()
+    model = made(Line)
     with torch.no_grad():
         model.wide.weight[0, 0] = torch.nan
     with pytest.raises(BadCalibration, match=r"The weight wide\.weight holds values that are not"):
@@ -323,7 +385,7 @@ def test_weights_beyond_float16_are_refused(cell, tmp_path):
     format_, precision = cell
     if PRECISIONS[precision].activations == "static":
         pytest.skip("integers hold them")
-    model = network()
+    model = made(Line)
     with torch.no_grad():
         model.wide.weight[0, 0] = HALF_LIMIT
     with pytest.raises(Unsupported, match=r"wide\.weight has the value 70000; 16-bit floats end"):
