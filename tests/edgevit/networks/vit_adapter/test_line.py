@@ -1,7 +1,7 @@
 """The line on every kind of ViT-Adapter: exact, in few pieces on XNNPACK, the same in every format.
 
-The micro configuration goes through every format in tests/e2e/test_matrix.py; here are windows and
-gathered samplings, which it does not have.
+`make test-all` takes the micro configuration through every format in tests/e2e/test_matrix.py; here
+are windows and gathered samplings, which it does not have.
 """
 
 from dataclasses import replace
@@ -18,9 +18,12 @@ from edgevit.networks.seeded import fill_seeded
 from edgevit.networks.system import ALL_FORMATS
 from edgevit.networks.vit_adapter import dense_sampling
 from edgevit.networks.vit_adapter.deformable import DeformableAttention
+from edgevit.networks.vit_adapter.dense_sampling import DenseAttention
+from edgevit.networks.vit_adapter.gather_sampling import GatheredAttention
 from edgevit.networks.vit_adapter.network import (
     SCALES,
     Config,
+    Extractor,
     ViTAdapter,
     ViTAdapterUperNet,
     WindowAttend,
@@ -57,15 +60,29 @@ NETWORKS = {
     "upernet": (ViTAdapterUperNet, TINY),
     "one interaction": (ViTAdapter, ONE),
 }
-SAMPLINGS = {"products": dense_sampling.SMALL, "rows": 0}
+# The last is of the extractor in `LOWERED`: one head, 8 x 12 + 4 x 6 + 2 x 3 queries, 4 x 6 pixels.
+SAMPLINGS = {"products": dense_sampling.SMALL, "rows": 0, "rows and products": 126 * 24}
+# Lowering takes seconds a block: the one here sees windows. What sees all is a plain block.
+LOWERED = replace(ONE, depth=1)
 
 
 def make(name):
     kind, config = NETWORKS[name]
-    network = kind(config)
+    return filled(kind(config))
+
+
+def make_to_lower():
+    """One interaction whose extractor's sampling is half as large as its injector's."""
+    network = ViTAdapter(LOWERED)
+    (interaction,) = network.backbone.interactions
+    interaction.extractor = Extractor(replace(LOWERED, deform_heads=1))
+    return filled(network)
+
+
+def filled(network):
     fill_seeded(network, 3)
-    network.input_shape = (1, 3, *config.input_size)
-    network.output_names = ("logits",) if kind is ViTAdapterUperNet else SCALES
+    network.input_shape = (1, 3, *network.config.input_size)
+    network.output_names = ("logits",) if isinstance(network, ViTAdapterUperNet) else SCALES
     return network.eval()
 
 
@@ -121,30 +138,42 @@ def test_running_the_line_again_changes_nothing():
     assert reports == []
 
 
+# ONNX and Core ML have a sampling of their own. In the others one network has both forms, rows of
+# three levels and products of one; it stands for those of one form, which take long.
 @pytest.mark.parametrize(
     ("format_name", "sampling"),
     [
-        *((name, "products") for name in FORMATS),
-        ("executorch", "rows"),
-        pytest.param("litert", "rows", marks=pytest.mark.full),
+        *((name, "rows and products") for name in FORMATS),
+        *(
+            pytest.param(name, sampling, marks=pytest.mark.full)
+            for name in ("executorch", "litert")
+            for sampling in ("products", "rows")
+        ),
     ],
 )
 def test_every_format(format_name, sampling, tmp_path, monkeypatch):
     monkeypatch.setattr(dense_sampling, "SMALL", SAMPLINGS[sampling])
-    network = make("one interaction")
+    network = make_to_lower() if sampling == "rows and products" else make("one interaction")
     x = picture(network)
     path = tmp_path / f"model{FORMATS[format_name].suffix}"
     names = Names(("image",), network.output_names)
-    artifact = lower(rewritten(network, format_name), (x,), format_name, FP32, path, names)
+    lean = rewritten(network, format_name)
+    kinds = [type(module) for module in lean.modules()]
+    gathered, products = kinds.count(GatheredAttention), kinds.count(DenseAttention)
+    if format_name in ("executorch", "litert"):
+        both = {"rows": (2, 0), "products": (0, 2), "rows and products": (1, 1)}
+        assert (gathered, products) == both[sampling]
+    artifact = lower(lean, (x,), format_name, FP32, path, names)
     case = Case("random", (x.numpy(),), tuple(answers(network, x)))
     found = check_parity(artifact, [case], Bounds.of("fp32", False, None, None))
     assert found.status == ("not verified" if format_name == "coreml" else "executed")
     report = reader(FORMATS[format_name]).read(path)
     if format_name == "executorch":
-        assert report.delegated_subgraphs == (1 if sampling == "products" else 3)
+        # A gathering cuts the graph in two; all that is not gathering is in the delegate.
+        assert report.delegated_subgraphs == 1 + gathered
         left = {entry.op for entry in report.left_out}
         outside = {"aten::embedding.out", "dim_order_ops::_to_dim_order_copy.out"}
-        assert left == (set() if sampling == "products" else outside)
+        assert left == (outside if gathered else set())
         assert all(entry.reason for entry in report.left_out)
     if format_name == "coreml":
         assert int(report.facts["highest rank"]) <= 5
