@@ -138,6 +138,7 @@ def test_a_process_that_dies_is_a_row_with_its_reason(
     assert "failed: the process ended with -9" in (tmp_path / "models.md").read_text("utf-8")
 
 
+@pytest.mark.full  # a process of its own; `make test-all` runs the whole script, too
 def test_one_network_through_one_process(tmp_path: Path) -> None:
     """The real thing, with the smallest network there is and the format that takes least."""
     cells = script._in_a_process("vit-micro", 2, tmp_path / "work", ("onnx",))

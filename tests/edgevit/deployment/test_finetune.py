@@ -1,6 +1,7 @@
 """`edgevit quantize --qat`: trained networks become bundles that say so, and who may teach them."""
 
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -27,10 +28,10 @@ SHORT = Training(5e-5, steps=2, batch=2)
 
 
 @pytest.fixture(scope="module")
-def teacher(tmp_path_factory):
-    """An fp32 bundle of the same network."""
-    place = tmp_path_factory.mktemp("teacher") / "out"
-    return deploy(replace(SPEC, output_dir=place, precision="fp32"))
+def plain(tmp_path_factory):
+    """A precision's bundle of the same network without training, made once. Read only."""
+    place = tmp_path_factory.mktemp("plain")
+    return cache(lambda word: deploy(replace(SPEC, output_dir=place / word, precision=word)))
 
 
 @pytest.mark.parametrize("precision", RATES)
@@ -51,7 +52,7 @@ def test_a_network_is_fine_tuned_and_its_bundle_says_so(precision, tmp_path):
 
 
 @pytest.mark.parametrize("precision", RATES)
-def test_the_file_holds_the_weights_that_training_left(precision, tmp_path, monkeypatch):
+def test_the_file_holds_the_weights_that_training_left(precision, plain, tmp_path, monkeypatch):
     """A training that moves the head's bias far must show in what the file answers."""
 
     def moved(student, parameters, *_):
@@ -64,7 +65,7 @@ def test_the_file_holds_the_weights_that_training_left(precision, tmp_path, monk
     outputs = {}
     for name, tuned in (("plain", False), ("tuned", True)):
         spec = replace(SPEC, output_dir=tmp_path / name, precision=precision)
-        bundle = fine_tune(spec, None, SHORT).bundle if tuned else deploy(spec)
+        bundle = fine_tune(spec, None, SHORT).bundle if tuned else plain(precision)
         (file,) = bundle.manifest.files
         with open_session(bundle.checked(file)) as session:
             outputs[name] = session.run(bundle.golden("input"))[0]
@@ -87,7 +88,7 @@ def test_a_training_that_helps_nothing_leaves_the_weights(tmp_path, monkeypatch)
     assert QAT not in bundle.manifest.calibration.edits
 
 
-def test_a_bundle_teaches_by_its_fp32_file(teacher, tmp_path, monkeypatch):
+def test_a_bundle_teaches_by_its_fp32_file(plain, tmp_path, monkeypatch):
     seen = []
 
     def look(student, parameters, run, samples, *_):
@@ -97,7 +98,7 @@ def test_a_bundle_teaches_by_its_fp32_file(teacher, tmp_path, monkeypatch):
 
     monkeypatch.setattr(finetuning, "distill", look)
     spec = replace(SPEC, output_dir=tmp_path / "out", precision="w4")  # it needs no calibration
-    bundle = fine_tune(spec, str(teacher.path), SHORT).bundle
+    bundle = fine_tune(spec, str(plain("fp32").path), SHORT).bundle
     ((wanted, got),) = seen
     assert wanted[0].shape == got[0].shape
     assert (wanted[0] - got[0]).abs().max() < 0.2 * wanted[0].abs().max()
@@ -118,11 +119,9 @@ def test_a_teacher_that_does_not_fit_is_refused(name, sentence, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_bundle_without_an_fp32_file_does_not_teach(tmp_path):
-    place = tmp_path / "w8"
-    deploy(replace(SPEC, output_dir=place, precision="w8"))
+def test_a_bundle_without_an_fp32_file_does_not_teach(plain, tmp_path):
     with pytest.raises(UsageError, match="no executed fp32 file with logits"):
-        fine_tune(replace(SPEC, output_dir=tmp_path / "out"), str(place), SHORT)
+        fine_tune(replace(SPEC, output_dir=tmp_path / "out"), str(plain("w4").path), SHORT)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int8", "w8dyn"])

@@ -3,6 +3,7 @@
 import weakref
 from collections.abc import Iterator
 from copy import deepcopy
+from functools import cache
 
 import pytest
 import torch
@@ -38,12 +39,23 @@ def test_exact_edits_are_exact(every, drawn):
     assert all(row.exact and row.difference <= TOLERANCE for row in rows)
 
 
+@pytest.fixture(scope="module")
+def edited(tiny, drawn):
+    """A network of the table in float64, and what the exact edits make of it, once."""
+
+    @cache
+    def pair(name):
+        network = deepcopy(tiny(name)).double()
+        return network, edit_weights(network, drawn(network.input_shape), EXACT)
+
+    return pair
+
+
 @pytest.mark.parametrize("name", ["topformer", "vit", "t2t", "mvit", "adapter"])
 @pytest.mark.parametrize("format_name", ALL_FORMATS)
-def test_an_edited_network_takes_every_formats_passes(name, format_name, tiny, drawn):
-    network = deepcopy(tiny(name)).double()
-    edited = edit_weights(network, drawn(network.input_shape), EXACT)
-    assert worst(run_line(edited, "format", format_name), network) <= TOLERANCE
+def test_an_edited_network_takes_every_formats_passes(name, format_name, edited):
+    network, changed = edited(name)
+    assert worst(run_line(changed, "format", format_name), network) <= TOLERANCE
 
 
 def test_the_given_network_stays_as_it_was(tiny, drawn):
