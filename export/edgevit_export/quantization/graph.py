@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
-from torch.fx import GraphModule
+from torch.fx import GraphModule, Node
+from torch.fx.node import map_arg
 from torchao.quantization.pt2e import ObserverBase, allow_exported_model_train_eval
 from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
@@ -25,6 +26,7 @@ from edgevit_export.quiet import quiet
 from edgevit_export.scheme import KEEPS_FP32, Scheme
 
 COUNTS = "edgevit_layers"  # in the meta of a quantized graph
+DEQUANTIZE = "quantized_decomposed.dequantize_per_tensor.default"
 
 
 @torch.no_grad()
@@ -80,6 +82,7 @@ def quantize(
     with quiet(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         converted: GraphModule = convert_pt2e(graph, fold_quantize=style.fold)
+        _separate_outputs(converted)
         # A captured program refuses to change its mode, and what exports it next asks it to.
         allow_exported_model_train_eval(converted)
     # Its own eval switches what dropout and norms do in the graph, and leaves the flags.
@@ -87,6 +90,26 @@ def quantize(
         module.training = False
     converted.meta.update(carried)
     return converted
+
+
+def _separate_outputs(graph: GraphModule) -> None:
+    """Give an output that is read inside, too, a dequantize step of its own.
+
+    Exporters turn an output from one memory layout to another, and the turned value then reached
+    every reader of the step: MViTv2's pyramid did not run in ExecuTorch (XNNPACK's
+    channels_last_tagged_reshape_pass.py in executorch 1.5.1), and had a map turned twice in LiteRT.
+    """
+    nodes = graph.graph
+
+    def own(value: Node) -> Node:
+        if str(value.target) != DEQUANTIZE or len(value.users) == 1:
+            return value
+        with nodes.inserting_after(value):
+            return nodes.node_copy(value)
+
+    output = nodes.output_node()
+    output.args = map_arg(output.args, own)
+    graph.recompile()
 
 
 def layer_counts(graph: GraphModule) -> Mapping[str, int]:
