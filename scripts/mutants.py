@@ -55,6 +55,7 @@ MODULES = {
     "checkpoints/torch_files": READER,
     "checkpoints/values": READER,
 }
+BY_NAME = {module.rpartition("/")[2]: module for module in MODULES}
 # Loaded once, before the forks; nothing of edgevit, which must load the mutant.
 PRELOADED = ("torch", "numpy", "pytest", "onnx", "onnxruntime", "PIL.Image", "typer")
 JOBS = 2
@@ -243,10 +244,11 @@ def try_module(module: str, work: Path) -> dict[str, str]:
 def main() -> int:
     """Print a row a module, and every survivor that is not named; 1 where there is one."""
     parser = argparse.ArgumentParser(description="Mutation testing.")
-    parser.add_argument("modules", nargs="*", metavar="MODULE", help=", ".join(MODULES))
-    chosen = parser.parse_args().modules or list(MODULES)
-    if unknown := set(chosen) - set(MODULES):
-        parser.error(f"there is no {', '.join(sorted(unknown))}; there are {', '.join(MODULES)}")
+    parser.add_argument("modules", nargs="*", metavar="MODULE", help=", ".join(BY_NAME))
+    asked = parser.parse_args().modules
+    if unknown := set(asked) - set(BY_NAME):
+        parser.error(f"there is no {', '.join(sorted(unknown))}; there are {', '.join(BY_NAME)}")
+    chosen = [BY_NAME[name] for name in asked] or list(MODULES)
     os.chdir(ROOT)
     sys.path[:0] = [str(ROOT), str(ROOT / "export"), str(ROOT / "runtimes")]
     os.environ |= {"OMP_NUM_THREADS": "1", "ORT_DISABLE_TELEMETRY": "1"}

@@ -58,3 +58,8 @@ def test_the_table_names_files_that_exist() -> None:
     for module, tests in script.MODULES.items():
         assert (ROOT / "edgevit" / f"{module}.py").is_file()
         assert all((ROOT / "tests" / "edgevit" / f"{test}.py").is_file() for test in tests)
+
+
+def test_a_module_is_asked_for_by_its_last_name() -> None:
+    assert len(script.BY_NAME) == len(script.MODULES)
+    assert script.BY_NAME["parity"] == "bundle/parity"
