@@ -13,13 +13,16 @@ from edgevit.bundle import parity
 from edgevit.bundle.parity import (
     FP16_COSINE,
     FP32_DIFFERENCE,
+    LEAST_KAPPA,
+    LIVE,
     MASK_AGREEMENT,
     QUANTIZED_AGREEMENT,
+    QUANTIZED_COSINE,
     Bounds,
     Case,
     check_parity,
 )
-from edgevit.difference import absolute, agreement, cosine, difference, explained, kappa
+from edgevit.difference import absolute, agreement, cosine, difference, explained, kappa, sqnr
 from edgevit.errors import CheckFailed, UsageError
 from edgevit_export.artifact import Artifact, TensorSpec, content_sha256, content_size
 
@@ -106,6 +109,27 @@ def test_explained_variance(got, want, expected):
     assert explained(got, want) == pytest.approx(expected)
 
 
+def test_a_spread_of_one_percent_is_none():
+    middle = np.full(2, 99.0)
+    assert explained(middle, np.array([98.0, 100.0])) > 0.99, "1 % is not more than 1 %"
+    assert explained(middle, np.array([97.99, 100.01])) == pytest.approx(0)
+    pixel = np.zeros(20_000)
+    pixel[7] = 1
+    assert explained(np.zeros(20_000), pixel) == 0, "of its largest value, not of its least"
+
+
+def test_signal_to_noise():
+    want = f32(3, 4)
+    assert sqnr(want, want) == 200
+    assert sqnr(f32(3, 5), want) == pytest.approx(10 * np.log10(25))
+    assert sqnr(f32(2, 0), f32(1, 0)) == 0
+    assert sqnr(f32(1, 0), f32(0, 0)) == -200
+    assert sqnr(np.array([1 + 1e-11]), np.array([1.0])) == 200, "not 220"
+    assert sqnr(np.array([1.0]), np.array([1e-12])) == -200
+    for bad in (NAN, INF):
+        assert sqnr(f32(1, bad), f32(1, 2)) == sqnr(f32(1, 2), f32(1, bad)) == -200
+
+
 def test_kappa_is_agreement_beyond_chance():
     mostly = np.zeros((1, 10, 10), np.int32)
     mostly[0, 0] = 1
@@ -154,7 +178,9 @@ def test_bounds_of_a_precision():
     assert Bounds.of("fp32", False, 0.5, None) == Bounds(None, atol=0.5)
     assert Bounds.of("fp16", False, None, 0.9).cosine == 0.9
     assert Bounds.of("fp32", False, None, 0.9) == Bounds(FP32_DIFFERENCE, cosine=0.9)
+    assert Bounds.of("fp32", False, 0.0, 1.0) == Bounds(None, atol=0.0, cosine=1.0)
     assert (FP32_DIFFERENCE, FP16_COSINE, MASK_AGREEMENT) == (1e-4, 0.999, 0.999)
+    assert (QUANTIZED_COSINE, QUANTIZED_AGREEMENT, LEAST_KAPPA, LIVE) == (0.95, 0.5, 0.4, 0.1)
 
 
 @pytest.mark.parametrize(
@@ -290,7 +316,9 @@ def test_a_runtime_that_this_machine_cannot_have_is_no_failure(adds_one, monkeyp
     monkeypatch.setattr(parity, "open_session", refuse)
     found = check_parity(adds_one, [case()], Bounds())
     assert (found.status, found.reason) == ("not verified", "Core ML runs on macOS only")
-    assert found.difference is None
+    assert (found.difference, found.cases) == (None, 0)
+    with pytest.raises(DeviceFailed):  # asked for by name, it is one
+        check_parity(adds_one, [case()], Bounds(), "onnxruntime")
 
 
 def file_that_returns(path, array, want, precision="fp32"):
@@ -332,6 +360,8 @@ def test_a_quantized_mask_may_differ_where_classes_meet(tmp_path):
     )
     moved = np.roll(mask, 1, axis=1)
     assert checked(tmp_path, moved, mask, "w8a8", is_map=True).agreement == pytest.approx(0.9)
+    half = np.roll(mask, 5, axis=1)
+    assert checked(tmp_path, half, mask, "w8a8", is_map=True).agreement == QUANTIZED_AGREEMENT
     with pytest.raises(CheckFailed, match="mask agreement"):
         checked(tmp_path, np.roll(mask, 6, axis=1), mask, "w8a8", is_map=True)
 
@@ -394,6 +424,72 @@ def test_no_bound_of_the_users_lets_anything_pass(atol, min_cosine, tmp_path):
         for precision in ("fp32", "w8a8"):
             with pytest.raises(CheckFailed):
                 checked(tmp_path, wrong, want, precision, atol=atol, min_cosine=min_cosine)
+
+
+def test_a_dead_channel_is_named_beside_one_with_a_large_offset(tmp_path):
+    want = maps(channels=600)
+    want[0, 0] += 150
+    with pytest.raises(CheckFailed, match="channel 7 of out is nearly the same value"):
+        checked(tmp_path, one_dead_channel(want), want, "w8a8")
+    two = maps(channels=2)
+    dead = two.copy()
+    dead[0, 1] = 0.001 * two[0, 1]
+    with pytest.raises(CheckFailed, match="channel 1 of out is nearly the same value"):
+        checked(tmp_path, dead, two, "w8a8")
+    with pytest.raises(CheckFailed, match=r"m\.onnx: out is nearly the same value"):
+        checked(tmp_path, dead[0, 1], two[0, 1], "w8a8")
+    # The spread of the first is less than 1 % of its values: nobody can tell it from rounding.
+    want[0, 0] = 150 + want[0, 1]
+    rounded = want.copy()
+    rounded[0, 0] = 150
+    assert checked(tmp_path, rounded, want, "w8a8").status == "executed"
+
+
+def test_a_channel_of_one_pixel_is_not_dead():
+    want = np.float32(0.01) * np.random.default_rng(0).standard_normal((1, 2, 128, 128))
+    want = want.astype(np.float32)
+    want[0, 0] = 0
+    want[0, 0, 5, 5] = 1
+    got = want.copy()
+    got[0, 0] = 0
+    parity._check_live("m.onnx", got, TensorSpec("out", want.shape, "float32"), want)
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_the_worst_case_of_several_counts(first, tmp_path):
+    def cases_of(got, good, bad):
+        artifact, one = file_that_returns(tmp_path / "m.onnx", got, good, "w8a8")
+        both = [one, replace(one, outputs=(bad,))]
+        return artifact, both if first else both[::-1]
+
+    bounds = Bounds.of("w8a8", True, None, None)
+    got = maps()
+    noisy = got + np.float32(0.2) * maps(1)
+    found = check_parity(*cases_of(got, got + np.float32(0.01) * maps(1), noisy), bounds)
+    assert found.sqnr == round(sqnr(got, noisy), 2)
+    with pytest.raises(CheckFailed, match="explained variance -"):
+        check_parity(*cases_of(got, got, got / np.float32(2)), bounds)
+    mask = np.zeros((1, 50, 50), np.int32)
+    mask[0, :20, :20] = 1
+    with pytest.raises(CheckFailed, match="kappa"):
+        check_parity(*cases_of(mask, mask, mask[:, ::-1, ::-1].copy()), bounds)
+
+
+def test_agreement_is_of_class_maps_alone(tmp_path):
+    assert checked(tmp_path, maps(), maps(), "w8a8").agreement is None
+    logits = maps()[:, :, 0, 0]
+    assert checked(tmp_path, logits, logits, "w8a8", is_map=True).agreement is None
+
+
+def test_a_part_that_is_not_finite_is_told(tmp_path):
+    got = maps()
+    got[0, 3, 2, 2] = NAN
+    with pytest.raises(CheckFailed, match="out holds values that are not finite"):
+        checked(tmp_path, got, maps(), "w8a8")
+
+
+def test_a_bound_is_itself_allowed(tmp_path):
+    assert checked(tmp_path, f32(0, 1, 2, 3.5), f32(0, 1, 2, 3), atol=0.5).absolute == 0.5
 
 
 def test_small_outputs_are_not_small_differences(tmp_path):
