@@ -1,3 +1,4 @@
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,7 +13,9 @@ from edgevit.bundle.manifest import (
     MAX_WORDS,
     SCHEMA,
     Accuracy,
+    CalibrationEntry,
     Manifest,
+    Member,
     accuracy_of,
     dump,
     parse,
@@ -118,7 +121,8 @@ def test_paths_stay_inside(manifest: Manifest, kind: str, path: str) -> None:
         (lambda c: c["files"][0].update(format="exe"), "of format 'exe'"),
         (lambda c: c["files"][0].update(size=-1), "no count"),
         (lambda c: c["files"][0].update(size=True), "no count"),
-        (lambda c: c["files"][0].update(sha256="ABC"), "no sha256"),
+        (lambda c: c["files"][0].update(sha256="a" * 63), "no sha256"),
+        (lambda c: c["files"][0].update(sha256="g" * 64), "no sha256"),
         (lambda c: c["files"][0].update(inputs=[]), "no inputs"),
         (lambda c: c["files"][0].update(outputs=[]), "no outputs"),
         (lambda c: c["files"][0]["inputs"][0].update(layout="NWHC"), "layout"),
@@ -206,6 +210,62 @@ def test_measurements_are_written_and_read(manifest: Manifest) -> None:
         assert dump(parse(dump(each))) == dump(each)
 
 
+def test_the_best_and_the_worst_score_are_scores(manifest: Manifest) -> None:
+    both = replace(SCORED, value=1.0, reference=-1.0)
+    scored = with_accuracy(manifest, {manifest.files[0].path: both})
+    assert parse(dump(scored)) == scored
+
+
+def with_calibration(manifest: Manifest, data: str, samples: int) -> Manifest:
+    return replace(manifest, calibration=CalibrationEntry(data, ("0" * 64,) * samples, "mse", ()))
+
+
+def with_members(manifest: Manifest, count: int) -> Manifest:
+    more = count - len(manifest.files) - len(manifest.members)
+    added = tuple(Member(f"{index}.npy", 0, "0" * 64) for index in range(more))
+    return replace(manifest, members=(*manifest.members, *added))
+
+
+def with_rank(manifest: Manifest, rank: int) -> Manifest:
+    first, *others = manifest.files
+    spec = replace(first.inputs[0], shape=(1,) * rank)
+    return replace(manifest, files=(replace(first, inputs=(spec,)), *others))
+
+
+LIMITS: dict[str, tuple[int, Callable[[Manifest, int], Manifest]]] = {
+    "files": (64, with_members),
+    "labels": (65_536, lambda m, n: replace(m, labels=tuple(map(str, range(n))))),
+    "path": (200, lambda m, n: replace(m, members=(replace(m.members[0], path="p" * n),))),
+    "samples": (512, lambda m, n: with_calibration(m, "photos", n)),
+    "name of calibration data": (300, lambda m, n: with_calibration(m, "x" * n, 1)),
+    "name of data": (
+        300,
+        lambda m, n: with_accuracy(m, {m.files[0].path: replace(SCORED, data="x" * n)}),
+    ),
+    "name of a metric": (
+        300,
+        lambda m, n: with_accuracy(m, {m.files[0].path: replace(SCORED, metric="x" * n)}),
+    ),
+    "rank": (8, with_rank),
+}
+
+
+@pytest.mark.parametrize("name", LIMITS)
+def test_a_limit_is_itself_allowed_and_one_more_is_not(manifest: Manifest, name: str) -> None:
+    limit, change = LIMITS[name]
+    most = change(manifest, limit)
+    assert parse(dump(most)) == most
+    with pytest.raises(BundleError, match="does not fit its schema"):
+        parse(dump(change(manifest, limit + 1)))
+
+
+def test_a_calibration_with_another_entry_is_refused(manifest: Manifest) -> None:
+    calibrated = with_calibration(manifest, "photos", 3)
+    assert parse(dump(calibrated)) == calibrated
+    with pytest.raises(BundleError, match="calibration is not what was written"):
+        parse(changed(calibrated, lambda c: c["calibration"].update(more=1)))
+
+
 def test_the_same_metric_and_data_are_measured_anew(manifest: Manifest) -> None:
     path = manifest.files[0].path
     more = replace(SCORED, samples=200, value=0.6)
@@ -230,15 +290,26 @@ def test_the_word_for_all_files_is_theirs(manifest: Manifest) -> None:
         assert accuracy_of([manifest.files[1], replace(file, accuracy=entries)]) == word
 
 
-def test_a_manifest_of_before_accuracy_is_not_measured(manifest: Manifest) -> None:
-    import hashlib
+def sealed_anew(content: dict[str, Any]) -> str:
+    del content["seal"]
+    seal = hashlib.sha256(json.dumps(content, indent=1).encode()).hexdigest()
+    return json.dumps({**content, "seal": seal}, indent=1) + "\n"
 
+
+def test_a_manifest_of_before_calibration_has_none(manifest: Manifest) -> None:
+    content = json.loads(dump(manifest))
+    del content["calibration"]
+    # It was sealed without the entry, and a seal is of what is written.
+    with pytest.raises(CheckFailed, match="is not the file that was sealed"):
+        parse(json.dumps(content, indent=1) + "\n")
+    assert parse(sealed_anew(content | {"seal": ""})).calibration is None
+
+
+def test_a_manifest_of_before_accuracy_is_not_measured(manifest: Manifest) -> None:
     content = json.loads(dump(manifest))
     for entry in content["files"]:
         del entry["accuracy"]
-    del content["seal"]
-    seal = hashlib.sha256(json.dumps(content, indent=1).encode()).hexdigest()
-    old = parse(json.dumps({**content, "seal": seal}, indent=1) + "\n")
+    old = parse(sealed_anew(content))
     assert old.accuracy == "not measured"
     assert all(file.accuracy == () for file in old.files)
 
