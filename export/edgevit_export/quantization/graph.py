@@ -97,7 +97,8 @@ def _separate_outputs(graph: GraphModule) -> None:
 
     Exporters turn an output from one memory layout to another, and the turned value then reached
     every reader of the step: MViTv2's pyramid did not run in ExecuTorch (XNNPACK's
-    channels_last_tagged_reshape_pass.py in executorch 1.5.1), and had a map turned twice in LiteRT.
+    channels_last_tagged_reshape_pass.py in executorch 1.5.1), and a map that is flattened, too, was
+    turned twice in LiteRT.
     """
     nodes = graph.graph
 
