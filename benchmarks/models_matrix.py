@@ -16,7 +16,6 @@ import shutil
 import subprocess
 import sys
 import textwrap
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
@@ -88,10 +87,10 @@ def _cells(name: str, place: Path, formats: tuple[str, ...]) -> dict[str, Any]:
     def watch(step: Step) -> None:
         nonlocal started
         if step.kind == "start":
-            started = time.monotonic()
+            started = _cpu_seconds()
         elif step.kind == "done" and step.text.startswith("exported model"):
             suffix = Path(step.text.split(",")[0].removeprefix("exported ")).suffix
-            took[suffix] = time.monotonic() - started
+            took[suffix] = _cpu_seconds() - started
 
     spec = DeploySpec(
         name,
@@ -105,8 +104,15 @@ def _cells(name: str, place: Path, formats: tuple[str, ...]) -> dict[str, Any]:
     return cells
 
 
+def _cpu_seconds() -> float:
+    """What this process and those that it waited for have computed; waiting does not count, so a
+    busy or suspended machine makes no row slower.
+    """
+    return sum(os.times()[:4])
+
+
 def cells_of(bundle: Bundle, took: Mapping[str, float]) -> dict[str, Any]:
-    """What is known of each file; `took` is the seconds of its export, by suffix."""
+    """What is known of each file; `took` is the CPU seconds of its export, by suffix."""
     cells = {}
     for file in bundle.manifest.files:
         found = file.verification
@@ -120,7 +126,7 @@ def cells_of(bundle: Bundle, took: Mapping[str, float]) -> dict[str, Any]:
             "delegated_subgraphs": report.delegated_subgraphs,
             "left_out": {entry.op: entry.count for entry in report.left_out},
             "facts": {**dict(report.facts or {}), **dict(file.facts)},
-            "export_seconds": round(took[FORMATS[file.format].suffix], 1),
+            "export_cpu_seconds": round(took[FORMATS[file.format].suffix], 1),
         }
     return cells
 
@@ -146,25 +152,23 @@ def made(
             if kept.get("state") == state or (kept and missing):
                 yield card.name, kept
             else:
-                waiting[pool.submit(_in_a_process, card.name, jobs, work)] = card.name
+                waiting[pool.submit(_in_a_process, card.name, work)] = card.name
         try:
             for future in as_completed(waiting):
-                row = {"state": state, "commit": at, "machine": machine, "jobs": jobs}
+                row = {"state": state, "commit": at, "machine": machine}
                 yield waiting[future], {**row, "cells": future.result()}
         finally:
             pool.shutdown(cancel_futures=True)
 
 
-def _in_a_process(
-    name: str, jobs: int, work: Path, formats: Sequence[str] = tuple(FORMATS)
-) -> dict[str, Any]:
+def _in_a_process(name: str, work: Path, formats: Sequence[str] = tuple(FORMATS)) -> dict[str, Any]:
     """`one` in a process of its own: exporters keep gigabytes, and a crash is one row's."""
     place = work / name
     command = [sys.executable, "-m", "benchmarks.models_matrix", "--one", name, *formats]
     paths = [str(ROOT), *(str(ROOT / source) for source in ("export", "runtimes"))]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
-    if jobs > 1:
-        environment["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // jobs))
+    # One thread: several would spin beside each other, and CPU time would count it.
+    environment["OMP_NUM_THREADS"] = "1"
     done = subprocess.run(
         [*command, "--work", str(place)],
         capture_output=True,
@@ -183,7 +187,7 @@ def _in_a_process(
 
 
 def cell(found: Mapping[str, Any]) -> str:
-    """Size, what was found, and time; or the reason in words."""
+    """Size, what was found, and CPU time; or the reason in words."""
     if "failed" in found:
         return f"failed: {found['failed'].replace('|', '/')}"
     parts = [f"{found['size'] / 1e6:.1f} MB"]
@@ -198,7 +202,8 @@ def cell(found: Mapping[str, Any]) -> str:
         parts.append(f"rank {found['facts']['highest rank']}")
     if found["facts"].get(FACT, "").startswith("needs"):
         parts.append(found["facts"][FACT].partition(":")[0])
-    return ", ".join([*parts, f"{found['export_seconds']:.0f} s"])
+    seconds = found["export_cpu_seconds"]
+    return ", ".join(parts if seconds is None else [*parts, f"{seconds:.0f} s"])
 
 
 def table(rows: Mapping[str, Any]) -> str:
@@ -240,7 +245,6 @@ def page(rows: Mapping[str, Any]) -> str:
     return TEXT.read_text("utf-8").format(
         most=MOST_PARAMS // 10**6,
         machine=";\n".join(dict.fromkeys(row["machine"] for row in rows.values())),
-        jobs=" or ".join(str(jobs) for jobs in sorted({row["jobs"] for row in rows.values()})),
         not_run=textwrap.fill(not_run(rows), 100, break_on_hyphens=False),
         table=table(rows),
         left=left_outside(rows),
