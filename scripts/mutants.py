@@ -38,8 +38,10 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS, NAMED = ROOT / "build" / "mutants", ROOT / "tests" / "mutants.toml"
 
+# A mutant's run ends at the first test that notices it.
+QUICK_FIRST = "bounds archives torch_files reader containers strict pickles damage"
+READER = [f"checkpoints/test_{word}" for word in QUICK_FIRST.split()]
 # A module below edgevit/, and the files below tests/edgevit/ that must notice.
-READER = [f"checkpoints/test_{n}" for n in ("reader", "pickles", "strict", "containers", "damage")]
 MODULES = {
     "bundle/parity": ["bundle/test_parity"],
     "evaluation/gates": ["evaluation/test_gates"],
@@ -98,7 +100,8 @@ def replacements(node: Any) -> Iterator[ast.AST]:
         case ast.Constant(value=float(value)):
             yield ast.Constant(value * 1.01 if value else 1.0)
         case ast.If(test=test) | ast.IfExp(test=test):
-            if not isinstance(test, ast.Compare | ast.BoolOp | ast.UnaryOp):
+            plain = not isinstance(test, ast.Compare | ast.BoolOp | ast.UnaryOp)
+            if plain and ast.unparse(test) != "TYPE_CHECKING":
                 yield with_(node, test=ast.UnaryOp(ast.Not(), test))
         case ast.Raise() | ast.Expr(value=ast.Call()):
             yield ast.Pass()
@@ -159,6 +162,18 @@ class Mutated(importlib.abc.MetaPathFinder, SourceFileLoader):
         return self.code
 
 
+class AnyExample:
+    """A plugin of pytest: hypothesis stops at the first failing example; shrinking takes long."""
+
+    @staticmethod
+    def pytest_sessionstart() -> None:  # noqa: D102 - the protocol's
+        from hypothesis import Phase, settings
+
+        phases = set(Phase) - {Phase.shrink, Phase.explain}
+        settings.register_profile("mutants", phases=phases)
+        settings.load_profile("mutants")
+
+
 class Run:
     """A process that runs a module's tests with a mutant in its place, or without one."""
 
@@ -186,7 +201,7 @@ class Run:
             sys.meta_path.insert(0, Mutated(path, code))
         words = ["-x", "-q", "-m", "not full", "-p", "no:cacheprovider", "--hypothesis-seed=0"]
         files = [f"tests/edgevit/{test}.py" for test in tests]
-        return pytest.main([*words, f"--basetemp={self.place / 'tmp'}", *files])
+        return pytest.main([*words, f"--basetemp={self.place / 'tmp'}", *files], [AnyExample])
 
     def ended(self, limit: float) -> str | None:
         """`killed`, `survived` or `timeout`, once it is known."""

@@ -61,7 +61,7 @@ def read_directory(stream: BinaryIO, size: int) -> dict[str, Member]:
     if position != len(data):
         raise Unreadable(CUT)
     members.sort(key=lambda member: member.header)
-    ends = [*(member.header for member in members[1:]), start]
+    ends = [*(member.header for member in members), start][1:]
     found: dict[str, Member] = {}
     for member, end in zip(members, ends, strict=True):
         if member.header + LOCAL.size + len(member.name) + member.stored > end:

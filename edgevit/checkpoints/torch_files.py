@@ -16,6 +16,7 @@ from edgevit.checkpoints.values import ITEM_BYTES, LazyStorage, Marker
 MAGIC = 0x1950A86A20F9469CFC6C
 MAGIC_BYTES = MAGIC.to_bytes(10, "little")
 PROTOCOL = 1001
+LITTLE = b"little"
 BIG_ENDIAN = "was written on a big-endian machine, which edgevit does not read"
 
 Fetch = Callable[[str], bytearray]
@@ -70,12 +71,8 @@ def read_zip(stream: BinaryIO, members: Mapping[str, Member]) -> Contents:
         raise Unreadable(
             "is a zip archive with several torch files in it; unpack it and give one of them"
         )
-    byte_order = members.get(f"{prefix}byteorder")
-    if (
-        byte_order is not None
-        and byte_order.size < 16
-        and read_member(stream, byte_order) != b"little"
-    ):
+    order = members.get(f"{prefix}byteorder")
+    if order is not None and (order.size != len(LITTLE) or read_member(stream, order) != LITTLE):
         raise Unreadable(BIG_ENDIAN)
     pickle = members[pickles[0]]
     if pickle.size > PICKLE_BYTES:

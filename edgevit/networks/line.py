@@ -151,9 +151,9 @@ def _fingerprint(model: nn.Module) -> tuple[object, ...]:
     which is a float64 forward. (A write through `.data` would go unseen: tests/test_house.py
     refuses it.)
     """
-    modules = list(model.named_modules(remove_duplicate=False))
-    known = {id(module) for _, module in modules}
-    return tuple((name, _Same(module), _state(vars(module), known)) for name, module in modules)
+    modules = list(model.modules())
+    known = set(map(id, modules))
+    return tuple((_Same(module), _state(vars(module), known)) for module in modules)
 
 
 class _Same:
@@ -177,7 +177,7 @@ _FIXED = (type, FunctionType, BuiltinFunctionType, MethodType, ModuleType)
 def _state(value: object, known: set[int]) -> object:
     """A value as it is now, so that a change in place is seen: a dict stays the same object in one.
 
-    known: what is told elsewhere, and what this value is a part of, by number.
+    known: what is told elsewhere, by number; this value and its parts join it.
     """
     if isinstance(value, _PLAIN):
         return repr(value)
@@ -200,7 +200,6 @@ def _state(value: object, known: set[int]) -> object:
         held = tuple(_state(getattr(value, field.name), known) for field in fields(value))
     else:
         held = _Same(value), _state(getattr(value, "__dict__", None), known)
-    known.discard(id(value))
     return type(value), held
 
 

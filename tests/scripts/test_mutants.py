@@ -9,6 +9,8 @@ from scripts import mutants as script
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = '''"""Not 1 mutant."""
 LIMIT: int = 3
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 def inside(x: int) -> bool:
     """Nor 2."""

@@ -64,13 +64,24 @@ def write_zip(
     return path
 
 
-def write_legacy(path: Path, pickle_bytes: bytes, storages: dict[str, tuple[int, bytes]]) -> Path:
-    system = {"protocol_version": 1001, "little_endian": True, "type_sizes": {}}
+SYSTEM = {"protocol_version": 1001, "little_endian": True, "type_sizes": {}}
+
+
+def write_legacy(
+    path: Path,
+    pickle_bytes: bytes,
+    storages: dict[str, tuple[int, bytes]],
+    *,
+    magic: object = 0x1950A86A20F9469CFC6C,
+    protocol: object = 1001,
+    system: object = SYSTEM,
+    keys: object = None,
+) -> Path:
     with path.open("wb") as stream:
-        for value in (0x1950A86A20F9469CFC6C, 1001, system):
+        for value in (magic, protocol, system):
             stream.write(pickled(value))
         stream.write(pickle_bytes)
-        stream.write(pickled(list(storages)))
+        stream.write(pickled(list(storages) if keys is None else keys))
         for numel, data in storages.values():
             stream.write(struct.pack("<q", numel) + data)
     return path
@@ -127,3 +138,47 @@ def same() -> Callable[[object, object], None]:
         assert len(set(pointers)) == len(pointers)
 
     return check
+
+
+def raw_archive(
+    members: dict[str, bytes],
+    *,
+    method: int = 0,
+    size: int | None = None,
+    stored: int | None = None,
+    crc: int = 0,
+    flags: int = 0,
+    extra: bytes = b"",
+    wide: bool = False,
+    comment: bytes = b"",
+    **end: int,
+) -> bytes:
+    """A zip archive written field by field: what it states need not be true.
+
+    size, stored, extra, flags: of each directory entry; wide: with the zip64 records; end: fields
+    of the end record (disk, first, here, count, length, start).
+    """
+    body, directory = b"", b""
+    for name, data in members.items():
+        text = name.encode()
+        sizes = len(data) if stored is None else stored, len(data) if size is None else size
+        fields = (20, 20, flags, method, 0, 0, crc, *sizes)
+        lengths = len(text), len(extra), 0
+        entry = struct.pack("<4s6H3I5H2I", b"PK\1\2", *fields, *lengths, 0, 0, 0, len(body))
+        directory += entry + text + extra
+        local = struct.pack("<4s5H3I2H", b"PK\3\4", *fields[1:], len(text), 0)
+        body += local + text + data
+    counts = {"disk": 0, "first": 0, "here": len(members), "count": len(members)}
+    place = {"length": len(directory), "start": len(body)}
+    last = struct.pack("<4s4H2IH", b"PK\5\6", *{**counts, **place, **end}.values(), len(comment))
+    if wide:
+        record = (44, 45, 45, 0, 0, len(members), len(members), len(directory), len(body))
+        directory += struct.pack("<4sQ2H2I4Q", b"PK\6\6", *record)
+        at = len(body) + len(directory) - 56
+        directory += struct.pack("<4sIQI", b"PK\6\7", 0, at, 1)
+    return body + directory + last + comment
+
+
+@pytest.fixture
+def raw_zip() -> Callable[..., bytes]:
+    return raw_archive

@@ -233,6 +233,11 @@ def _oversized(path: Path) -> None:
         stream.truncate((8 << 30) + 1)
 
 
+def _empty_zip(path: Path) -> None:
+    with zipfile.ZipFile(path, "w"):
+        pass
+
+
 STRANGERS = {
     "missing": (lambda path: None, "There is no checkpoint"),
     "empty": (lambda path: path.write_bytes(b""), "is empty"),
@@ -249,6 +254,7 @@ STRANGERS = {
     "text": (lambda path: path.write_text("hello"), "no checkpoint of a kind"),
     "torchscript": (_script, "is a TorchScript archive"),
     "package": (_package, "with upernet/model.pth in it; unpack it"),
+    "empty zip": (_empty_zip, "is a zip archive, but no checkpoint"),
     "other zip": (_other_zip, "is a zip archive, but no checkpoint"),
     "old pickle": (lambda path: path.write_bytes(pickle.dumps({"a": 1}, 0)), "protocol 0 or 1"),
     "number": (lambda path: path.write_bytes(pickle.dumps(3, 4)), "no dictionary of tensors"),

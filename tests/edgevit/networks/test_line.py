@@ -347,6 +347,18 @@ def test_a_pass_that_breaks_the_network_is_named(wrong, place, filled, own_passe
     assert all(torch.equal(v, before[k]) for k, v in network.state_dict().items())
 
 
+@pytest.mark.parametrize(("worst", "fine"), [(1e-9, True), (1.005e-9, False), (np.nan, False)])
+def test_the_bound_of_a_proof(worst, fine, filled, monkeypatch):
+    monkeypatch.setattr(line, "PASSES", (Pass(_a_setting, "common", ALL_FORMATS, "a test's"),))
+    monkeypatch.setattr(line, "difference", lambda *_: worst)
+    network = network_of(filled, "topformer-t", (64, 64))
+    if fine:
+        run_line(network, "common")
+    else:
+        with pytest.raises(CheckFailed, match=r"-a-setting changed .* \(allowed 1e-09\)"):
+            run_line(network, "common")
+
+
 def test_a_pass_that_breaks_one_of_several_outputs_is_named(filled, own_passes, monkeypatch):
     def wrong_coarsest(model, example):
         with torch.no_grad():
@@ -440,8 +452,10 @@ def _held_by(model):
         "array": np.zeros(10_000),
         "object": SimpleNamespace(deep=SimpleNamespace(scale=1.0)),
         "set": {1},
+        "function": len,
     }
     model.kept["itself"] = model.kept
+    model.again = model.kept
     return model
 
 
@@ -452,6 +466,7 @@ IN_PLACE = {
     "array": lambda kept: kept["array"].put(5000, 1),
     "object": lambda kept: setattr(kept["object"].deep, "scale", 2.0),
     "set": lambda kept: kept["set"].add(2),
+    "another function": lambda kept: kept.update(function=max),
     "hook": None,
     "another tensor": lambda kept: kept.update(tensors=[torch.zeros(10_000)]),
 }
