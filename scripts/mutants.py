@@ -39,7 +39,7 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULTS, NAMED = ROOT / "build" / "mutants", ROOT / "tests" / "mutants.toml"
 
 # A mutant's run ends at the first test that notices it.
-QUICK_FIRST = "bounds archives torch_files reader containers strict pickles damage"
+QUICK_FIRST = "bounds archives torch_files tensors reader containers strict pickles damage"
 READER = [f"checkpoints/test_{word}" for word in QUICK_FIRST.split()]
 # A module below edgevit/, and the files below tests/edgevit/ that must notice.
 MODULES = {

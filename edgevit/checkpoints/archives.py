@@ -87,11 +87,12 @@ def _locate(stream: BinaryIO, size: int) -> tuple[int, int, int]:
     _, disk, first, here, count, length, start, comment = END.unpack_from(tail, at)
     if at + END.size + comment != len(tail) or disk or first or here != count:
         raise Unreadable(CUT)
-    if end >= LOCATOR.size:
-        stream.seek(end - LOCATOR.size)
+    locator = end - LOCATOR.size
+    if locator >= 0:
+        stream.seek(locator)
         magic, _, record, _ = LOCATOR.unpack(stream.read(LOCATOR.size))
         if magic == b"PK\6\7":
-            if record + END_64.size > end:
+            if record + END_64.size > locator:
                 raise Unreadable(CUT)
             stream.seek(record)
             magic, _, _, _, _, _, _, count, length, start = END_64.unpack(stream.read(END_64.size))

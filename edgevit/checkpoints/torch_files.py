@@ -141,9 +141,9 @@ def _places(
         stream.seek(position)
         stated = stream.read(8)
         start, length = position + 8, total * ITEM_BYTES[dtype]
-        if len(stated) < 8 or start + length > size:
+        if start + length > size:
             raise Unreadable("is truncated: its tensors end early; download it again")
-        if int.from_bytes(stated, "little", signed=True) != total:
+        if int.from_bytes(stated, "little") != total:
             raise Unreadable(f"states two lengths for its storage {shown(key)}")
         places[key] = (start, length)
         position = start + length

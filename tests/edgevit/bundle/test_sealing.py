@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -119,6 +120,53 @@ def test_parents_that_others_use_by_then_stay(tmp_path: Path) -> None:
     assert names(tmp_path) == ["a", "a/theirs"]
 
 
+def test_a_place_is_asked_for_before_the_work_and_after_it(tmp_path: Path) -> None:
+    place = tmp_path / "out"
+
+    def write(done: list[str]) -> None:
+        with sealed(place, force=False) as folder:
+            (folder / "new").touch()
+            done.append("written")
+            if not place.exists():
+                fake_bundle(place, "of somebody who was faster")
+
+    for done in (["written"], []):
+        found: list[str] = []
+        with pytest.raises(UsageError, match="holds a bundle already"):
+            write(found)
+        assert found == done
+        assert names(tmp_path) == ["out", "out/README.md", "out/manifest.json"]
+
+
+def test_what_was_removed_meanwhile_hides_no_failure(tmp_path: Path) -> None:
+    def fail_in_directory() -> None:
+        with sealed(tmp_path / "out", force=False) as folder:
+            shutil.rmtree(folder)
+            raise OSError("full")
+
+    def fail_in_file() -> None:
+        with whole_file(tmp_path / "a.json") as partial:
+            partial.unlink()
+            raise OSError("full")
+
+    for fail in (fail_in_directory, fail_in_file):
+        with pytest.raises(OSError, match="full"):
+            fail()
+    assert names(tmp_path) == []
+
+
+def test_an_interrupt_at_the_first_rename_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: object) -> Path:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "rename", stopped)
+    with pytest.raises(KeyboardInterrupt), sealed(tmp_path / "out", force=False):
+        pass
+    assert names(tmp_path) == []
+
+
 @pytest.mark.parametrize("nth", [1, 2])
 def test_an_interrupt_between_the_renames_keeps_the_earlier_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nth: int
@@ -206,6 +254,24 @@ def test_read_only_places_are_refused_for_root_too(tmp_path: Path) -> None:
         check_destination(place / "out", force=False)
     with pytest.raises(EnvironmentFailed, match="kept cannot be written to"):
         check_writable(place / "deeper")
+
+
+def test_read_only_file_systems_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "kept").mkdir()
+    read_only = SimpleNamespace(f_flag=os.ST_RDONLY | os.ST_NOSUID)
+    monkeypatch.setattr(os, "statvfs", lambda _: read_only)
+    with pytest.raises(EnvironmentFailed, match="kept is read-only"):
+        check_destination(tmp_path / "kept", force=False)
+    with pytest.raises(EnvironmentFailed, match="cannot be written to"):
+        check_writable(tmp_path)
+
+
+def test_places_of_other_users_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda _, mode: mode != os.W_OK | os.X_OK)
+    with pytest.raises(EnvironmentFailed, match="cannot be written to"):
+        check_writable(tmp_path)
 
 
 def test_files_and_links_are_no_places(tmp_path: Path) -> None:
@@ -366,6 +432,23 @@ def test_force_removes_no_file_of_the_user(
         check_destination(place, force=True)
     assert refused.value.next == "-o another-name"
     assert mine.exists()
+
+
+def test_the_same_file_is_named_on_every_file_system(
+    bundle_copy: Callable[[], Bundle], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, walk = bundle_copy().path, os.walk
+    for name in ("golden/mine", "model.mlpackage/mine"):
+        (place / name).touch()
+
+    def backwards(top: Path) -> Iterator[tuple[str, list[str], list[str]]]:
+        for directory, folders, files in walk(top):
+            folders.sort(reverse=True)
+            yield directory, folders, files
+
+    monkeypatch.setattr(os, "walk", backwards)
+    with pytest.raises(UsageError, match="contains golden/mine, which is not part"):
+        check_destination(place, force=True)
 
 
 def test_a_file_that_the_bundle_does_not_list_is_the_users(

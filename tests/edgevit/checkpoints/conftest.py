@@ -134,6 +134,8 @@ def same() -> Callable[[object, object], None]:
             assert found[key].is_contiguous(), key
             assert found[key].device.type == "cpu"
             assert not found[key].requires_grad
+            held = found[key].untyped_storage().nbytes()
+            assert held == tensor.numel() * tensor.element_size(), key
         pointers = [t.data_ptr() for t in found.values() if t.numel()]
         assert len(set(pointers)) == len(pointers)
 
@@ -146,36 +148,42 @@ def raw_archive(
     method: int = 0,
     size: int | None = None,
     stored: int | None = None,
+    header: int | None = None,
     crc: int = 0,
     flags: int = 0,
     extra: bytes = b"",
+    on_disk: int = 0,
+    backwards: bool = False,
     wide: bool = False,
+    record: int | None = None,
     comment: bytes = b"",
     **end: int,
 ) -> bytes:
     """A zip archive written field by field: what it states need not be true.
 
-    size, stored, extra, flags: of each directory entry; wide: with the zip64 records; end: fields
-    of the end record (disk, first, here, count, length, start).
+    size, stored, header, extra, flags, on_disk: of each directory entry; backwards: the entries
+    stand in another order than the members; wide: with the zip64 records, which the locator says
+    to start at `record`; end: fields of the end record (disk, first, here, count, length, start).
     """
-    body, directory = b"", b""
+    body, entries = b"", []
     for name, data in members.items():
         text = name.encode()
         sizes = len(data) if stored is None else stored, len(data) if size is None else size
-        fields = (20, 20, flags, method, 0, 0, crc, *sizes)
-        lengths = len(text), len(extra), 0
-        entry = struct.pack("<4s6H3I5H2I", b"PK\1\2", *fields, *lengths, 0, 0, 0, len(body))
-        directory += entry + text + extra
-        local = struct.pack("<4s5H3I2H", b"PK\3\4", *fields[1:], len(text), 0)
-        body += local + text + data
+        fields = (20, flags, method, 0, 0, crc, *sizes, len(text))
+        place = len(body) if header is None else header
+        rest = len(extra), 0, on_disk, 0, 0, place
+        entry = struct.pack("<4s6H3I5H2I", b"PK\1\2", 20, *fields, *rest)
+        entries.append(entry + text + extra)
+        body += struct.pack("<4s5H3I2H", b"PK\3\4", *fields, 0) + text + data
+    directory = b"".join(reversed(entries) if backwards else entries)
     counts = {"disk": 0, "first": 0, "here": len(members), "count": len(members)}
-    place = {"length": len(directory), "start": len(body)}
-    last = struct.pack("<4s4H2IH", b"PK\5\6", *{**counts, **place, **end}.values(), len(comment))
+    places = {"length": len(directory), "start": len(body)}
+    last = struct.pack("<4s4H2IH", b"PK\5\6", *{**counts, **places, **end}.values(), len(comment))
     if wide:
-        record = (44, 45, 45, 0, 0, len(members), len(members), len(directory), len(body))
-        directory += struct.pack("<4sQ2H2I4Q", b"PK\6\6", *record)
-        at = len(body) + len(directory) - 56
-        directory += struct.pack("<4sIQI", b"PK\6\7", 0, at, 1)
+        at = len(body) + len(directory)
+        numbers = (44, 45, 45, 0, 0, len(members), len(members), len(directory), len(body))
+        directory += struct.pack("<4sQ2H2I4Q", b"PK\6\6", *numbers)
+        directory += struct.pack("<4sIQI", b"PK\6\7", 0, at if record is None else record, 1)
     return body + directory + last + comment
 
 

@@ -41,7 +41,7 @@ FULL = 0xFFFFFFFF
         {"wide": True, "here": 65_535, "count": 65_535, "length": FULL, "start": FULL},
         {"extra": OTHER},
         {"flags": 0x0808},  # sizes behind the data, names in UTF-8: neither is encryption
-        {"crc": 0},
+        {"backwards": True},
     ],
     ids=str,
 )
@@ -68,9 +68,18 @@ def test_sizes_of_64_bits_that_are_missing(raw_zip: RawZip) -> None:
             read(raw_zip({"a/x": b"first"}, size=FULL, stored=FULL, extra=extra))
 
 
-def test_an_empty_archive_and_directories(raw_zip: RawZip) -> None:
+def test_a_place_of_64_bits_that_is_missing(raw_zip: RawZip) -> None:
+    """Two values for three fields: the third is no 0, where a member would lie."""
+    one, fields = {"a/x": b"first"}, {"size": FULL, "stored": FULL, "header": FULL}
+    assert read(raw_zip(one, **fields, extra=wide_field(5, 5, 0))) == one
+    with pytest.raises(Unreadable, match="zip directory is missing or wrong"):
+        read(raw_zip(one, **fields, extra=wide_field(5, 5)))
+
+
+def test_an_empty_archive_directories_and_no_name(raw_zip: RawZip) -> None:
     assert read(raw_zip({})) == {}
     assert read(raw_zip({"a/": b"", "a/x": b"1"})) == {"a/x": b"1"}
+    assert read(raw_zip({"": b"1"})) == {"": b"1"}
 
 
 LIES: dict[str, dict[str, object]] = {
@@ -82,7 +91,11 @@ LIES: dict[str, dict[str, object]] = {
     "a directory one byte longer": {"length": 107},
     "a directory one byte later": {"start": 76},
     "stored bytes of another number": {"size": 4},
-    "more stored bytes than lie there": {"size": 7, "stored": 7},
+    "a stored byte more than lies there": {"size": 6, "stored": 6},
+    "an entry on another disk": {"on_disk": 1},
+    "a record that reaches into its locator": {"wide": True, "record": 77 + 98 + 1},
+    "a record behind the file": {"wide": True, "record": 1 << 60},
+    "a record that is none": {"wide": True, "record": 77},
 }
 
 
@@ -92,6 +105,21 @@ def test_a_directory_that_lies(raw_zip: RawZip, name: str) -> None:
     assert (whole.index(b"PK\1\2"), len(whole)) == (77, 77 + 98 + 22)
     with pytest.raises(Unreadable, match="zip directory is missing or wrong"):
         read(raw_zip(TWO, **LIES[name]))
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        80,  # the last byte of the first entry's magic
+        129,  # of the second's
+        77 + 98 + 3,  # of the record's
+        129 - 3 + 28,  # the length of the second entry's name
+    ],
+)
+def test_a_directory_with_one_byte_changed(raw_zip: RawZip, place: int) -> None:
+    whole = raw_zip(TWO, wide=True)
+    with pytest.raises(Unreadable, match="zip directory is missing or wrong"):
+        read(changed(whole, place, bytes([whole[place] + 1])))
 
 
 @pytest.mark.parametrize("wide", [False, True])
@@ -114,6 +142,18 @@ def test_members_fill_their_room_and_no_more(raw_zip: RawZip) -> None:
         longer = replace(member, stored=member.stored + 1, size=member.size + 1)
         with pytest.raises(Unreadable, match="is not what it states"):
             read_member(stream, longer)
+
+
+def test_an_archive_that_became_shorter(raw_zip: RawZip) -> None:
+    """Between its directory and its members."""
+    whole = raw_zip(TWO)
+    stream = io.BytesIO(whole)
+    first, second = read_directory(stream, len(whole)).values()
+    for left in (second.end - 1, second.header + 31, second.header + 29):
+        stream.truncate(left)
+        with pytest.raises(Unreadable, match="a/y is not what it states"):
+            read_member(stream, second)
+    assert read_member(stream, first) == b"first"
 
 
 def changed(data: bytes, place: int, new: bytes) -> bytes:

@@ -11,6 +11,7 @@ import struct
 import subprocess
 import sys
 import tracemalloc
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ import torch
 from edgevit.checkpoints import read_checkpoint
 from edgevit.checkpoints.bounds import MIB, PICKLE_BYTES, Unreadable
 from edgevit.checkpoints.pickles import read_pickle
+from edgevit.checkpoints.values import PickledArray
 from edgevit.errors import CheckpointError
 
 
@@ -192,6 +194,9 @@ MALFORMED = {
     "big endian": (array(state=b"K\x03U\x01>NNNK\x00K\x00K\x00"), "big-endian"),
     "fields": (array(state=b"K\x03U\x01|N)}K\x08K\x01K\x10"), "structures"),
     "short state": (array(state=b"K\x03"), "structures"),
+    "state of five": (array(state=b"K\x03U\x01<NNN"), "structures"),
+    "state that is a list": (global_("numpy.dtype") + b"U\x02f4\x85R]b", "structures"),
+    "subarray": (array(state=b"K\x03U\x01|)NNK\x08K\x01K\x10"), "structures"),
     "array of a list": (FILLED + b"(K\x01K\x01\x85" + array() + b"\x89]tb", "Python objects"),
     "array of less": (FILLED + b"(K\x01K\x02\x85" + array() + b"\x89U\x04abcdtb", "4 bytes"),
     "array of minus": (FILLED + b"(K\x01J\xff\xff\xff\xff\x85" + array() + b"\x89U\x00tb", "shape"),
@@ -206,6 +211,9 @@ MALFORMED = {
         + b"\x89U\x00tb",
         "shape",
     ),
+    "array of no type": (FILLED + b"(K\x01K\x01\x85N\x89U\x04abcdtb", "without a type"),
+    "array of a short state": (FILLED + b"(K\x01tb", "in a form"),
+    "array of no state": (FILLED + b"Nb", "in a form"),
     "array of another class": (
         global_("numpy.core.multiarray._reconstruct") + global_("builtins.dict") + b")U\x01b\x87R",
         "class",
@@ -221,6 +229,7 @@ MALFORMED = {
     "deep tuple as key": (b"}" + b")" + b"\x85" * 9 + b"Ns", "dictionary's key"),
     "colliding integers": (b"}\x8a\x09" + bytes(8) + b"\x01Ns", "dictionary's key"),
     "set of lists": (b"\x8f(]\x90", "dictionary's key"),
+    "frozen set of lists": (b"(]\x91", "dictionary's key"),
     "set of names": (global_("builtins.set") + b"](" + global_("torch.Size") + b"e\x85R", "key"),
     "other encoding": (global_("_codecs.encode") + b"U\x01aU\x05utf-8\x86R", "encodes text"),
     "broken latin-1": (global_("_codecs.encode") + b"X\x03\0\0\0\xe2\x82\xac\x85R", "latin-1"),
@@ -236,11 +245,14 @@ MALFORMED = {
     "no memo": (b"h\x01", "not well formed"),
     "two values": (b"NN", "not well formed"),
     "open mark": (b"N(", "not well formed"),
+    "value behind a mark": (b"(N", "not well formed"),
     "append to none": (b"NNa", "not well formed"),
     "item of none": (b"NNNs", "not well formed"),
     "odd items": (b"}(Nu", "not well formed"),
     "add to none": (b"N(N\x90", "not well formed"),
     "name of numbers": (b"K\x01K\x02\x93", "not well formed"),
+    "module of a number": (b"K\x01U\x01x\x93", "not well formed"),
+    "name of a number": (b"U\x01xK\x01\x93", "not well formed"),
     "endless name": (b"c" + b"x" * 5000, "not well formed"),
     "not utf-8": (b"X\x01\0\0\0\xff", "not well formed"),
     "huge integer": (b"\x8b\x00\x00\x00\x01", "integer"),
@@ -248,6 +260,15 @@ MALFORMED = {
     "huge bytes": (b"\x8e\xff\xff\xff\xff\xff\xff\xff\x7f", "larger pickle"),
     "huge frame of nothing": (b"\x95\xff\xff\xff\xff\xff\xff\xff\x7f" + b"K", "ends early"),
 }
+
+
+def test_an_array_without_contents_is_none(tmp_path):
+    path = tmp_path / "x.pkl"
+    path.write_bytes(b"\x80\x02}U\x01w" + FILLED + b"s.")
+    with pytest.raises(CheckpointError, match="no tensors under"):
+        read_checkpoint(path)
+    with pytest.raises(Unreadable, match="without contents"):
+        PickledArray().array()
 
 
 @pytest.mark.parametrize("name", MALFORMED)
@@ -259,45 +280,116 @@ def test_malformed(name):
     assert wanted in caught.value.why
 
 
-def peak_of(program: bytes) -> int:
-    tracemalloc.start()
-    try:
-        read_pickle(io.BytesIO(program), len(program), PICKLE_BYTES)
-    except Unreadable:
-        pass
-    finally:
-        peak = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-    return peak
-
-
 TEXT = b"X" + struct.pack("<I", MIB) + b"a" * MIB
 BOMBS = {
-    "memo index": b"Nr\xff\xff\xff\xff.",
-    "same bytes again": global_("_codecs.encode")
-    + b"q\x00"
-    + TEXT
-    + b"\x85q\x01R0]("
-    + b"h\x00h\x01R" * 2000
-    + b"e.",
+    "memo index": (b"Nr\xff\xff\xff\xff.", None),
+    "same bytes again": (
+        global_("_codecs.encode")
+        + b"q\x00"
+        + TEXT
+        + b"\x85q\x01R0]("
+        + b"h\x00h\x01R" * 2000
+        + b"e.",
+        "builds more than it stores",
+    ),
     "same dictionary again": (
         b"](" + b"K\x01" * 20_000 + b"eq\x00\x85q\x01" + global_("builtins.set") + b"q\x02h\x01R"
-        b"0](" + b"h\x02h\x01R" * 2000 + b"e."
+        b"0](" + b"h\x02h\x01R" * 2000 + b"e.",
+        "more objects",
     ),
-    "same array again": FILLED
-    + b"q\x00(K\x01J\x00\x00\x10\x00\x85"
-    + array(b"u1")
-    + b"\x89"
-    + TEXT
-    + b"tq\x01b]("
-    + b"h\x00h\x01b" * 500
-    + b"e.",
+    "same array again": (
+        FILLED
+        + b"q\x00(K\x01J\x00\x00\x10\x00\x85"
+        + array(b"u1")
+        + b"\x89"
+        + TEXT
+        + b"tq\x01b]("
+        + b"h\x00h\x01b" * 500
+        + b"e.",
+        "builds more than it stores",
+    ),
+    "same attributes again": (
+        global_("argparse.Namespace")
+        + b")Rq\x00}("
+        + b"".join(b"U\x05%05dN" % number for number in range(20_000))
+        + b"uq\x01b"
+        + b"h\x01b" * 200
+        + b".",
+        "more objects",
+    ),
 }
 
 
 @pytest.mark.parametrize("name", BOMBS)
 def test_memory_stays_in_proportion(name):
-    assert peak_of(b"\x80\x02" + BOMBS[name]) < 64 * MIB
+    body, why = BOMBS[name]
+    program = b"\x80\x02" + body
+    tracemalloc.start()
+    try:
+        with pytest.raises(Unreadable, match=why) if why else nullcontext():
+            read_pickle(io.BytesIO(program), len(program), PICKLE_BYTES)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 64 * MIB
+
+
+def repeated_text(length):
+    """A pickle that makes three times so many new bytes of a text."""
+    again = b"0h\x00h\x01R" * 2
+    text = b"X" + struct.pack("<I", length) + b"a" * length
+    return b"\x80\x02" + global_("_codecs.encode") + b"q\x00" + text + b"\x85q\x01R" + again + b"."
+
+
+def test_what_calls_may_build():
+    """Twice the file and a MiB."""
+    most = MIB + 2 * len(repeated_text(0))
+    for length, fine in ((most, True), (most + 1, False)):
+        program = repeated_text(length)
+        with nullcontext() if fine else pytest.raises(Unreadable, match="more than it stores"):
+            read_pickle(io.BytesIO(program), len(program), PICKLE_BYTES)
+
+
+@pytest.mark.parametrize("body", [b"U\x03abc", global_("torch.Size"), b"T\3\0\0\0abc", b"N"])
+def test_what_a_pickle_may_take(body):
+    """All its bytes, and not one fewer."""
+    program = b"\x80\x02" + body + b"."
+    read_pickle(io.BytesIO(program), len(program), len(program))
+    with pytest.raises(Unreadable, match="larger pickle"):
+        read_pickle(io.BytesIO(program), len(program), len(program) - 1)
+
+
+class Measured(io.BytesIO):
+    """A file that is never asked for more than it holds, as that would be memory for nothing."""
+
+    def read(self, count):
+        assert count <= len(self.getvalue()) - self.tell()
+        return super().read(count)
+
+
+@pytest.mark.parametrize("body", [b"U\x03abc", global_("torch.Size"), b""])
+def test_no_more_is_asked_for_than_is_left(body):
+    program = b"\x80\x02" + body + b"U\x0aabc."
+    with pytest.raises(Unreadable, match="ends early"):
+        read_pickle(Measured(program), len(program), PICKLE_BYTES)
+
+
+OPCODES = {
+    b"T\3\0\0\0ab\xe4": "abä",
+    b"\x8d\4\0\0\0\0\0\0\0ab\xc3\xa4": "abä",
+    b"\x8e\2\0\0\0\0\0\0\0ab": b"ab",
+    b"U\1aq\1r\2\1\0\0N0h\1\x86": ("a", "a"),
+    b"U\1ar\2\1\0\0U\1bq\2j\2\1\0\0\x87": ("a", "b", "a"),
+    b"(U\1a1U\1b": "b",
+    b"U\1a2\x86": ("a", "a"),
+}
+
+
+@pytest.mark.parametrize("body", OPCODES)
+def test_opcodes_that_pickle_writes_for_large_objects_alone(body):
+    program = b"\x80\x02" + body + b"."
+    found = read_pickle(io.BytesIO(program), len(program), PICKLE_BYTES)
+    assert found == OPCODES[body]
 
 
 def test_deep_nesting_neither_recurses_nor_crashes(tmp_path):

@@ -7,6 +7,7 @@ import os
 import pickle
 import tarfile
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ import torch
 from safetensors.torch import save_file
 
 from edgevit.checkpoints import read_checkpoint
-from edgevit.errors import CheckpointError, EnvironmentFailed
+from edgevit.errors import CheckpointError, EnvironmentFailed, MissingDependency
 
 
 @pytest.mark.parametrize("zipped", [True, False], ids=["torch-zip", "torch-legacy"])
@@ -31,6 +32,8 @@ def test_torch_file(tmp_path, state, same, zipped):
             "epoch": np.int64(12),
             "nothing": np.zeros(0),
             "palette": np.array([[1, 2], [3, 4]], np.uint8),
+            "text": np.array(["wall", "ä"]),
+            "bytes": np.array([b"ab", b"c"]),
             "dtype": torch.float32,
             "device": torch.device("cuda:1"),
             "shape": torch.Size([1, 2]),
@@ -52,6 +55,8 @@ def test_torch_file(tmp_path, state, same, zipped):
         "epoch": 12,
         "nothing": (),
         "palette": ((1, 2), (3, 4)),
+        "text": ("wall", "ä"),
+        "bytes": (b"ab", b"c"),
         "device": "cuda:1",
         "shape": (1, 2),
     }
@@ -67,8 +72,9 @@ def test_tied_and_parallel_weights(tmp_path, same, zipped):
         _use_new_zipfile_serialization=zipped,
     )
     same(read_checkpoint(path).tensors, {"a": tied, "b": tied, "c": tied[1]})
-    torch.save({"module.a": tied, "b": tied}, path, _use_new_zipfile_serialization=zipped)
-    assert list(read_checkpoint(path).tensors) == ["module.a", "b"]
+    two = {"module.a": tied, "b": tied}
+    torch.save(two, path, _use_new_zipfile_serialization=zipped)
+    same(read_checkpoint(path).tensors, two)
 
 
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
@@ -117,6 +123,27 @@ def test_npz(tmp_path, save):
     assert torch.equal(read.tensors["Transformer/a/kernel"], torch.from_numpy(kernel))
     assert torch.equal(read.tensors["f"], torch.from_numpy(kernel))
     assert read.tensors["z"].shape == (0, 2)
+
+
+def test_a_pickle_that_looks_like_safetensors(tmp_path):
+    """At the ninth byte."""
+    path = tmp_path / "x.pkl"
+    program = pickle.dumps({"a{": np.ones(1)}, 2)
+    path.write_bytes(program.replace(b"X\2\0\0\0a{", b"U\2a{"))
+    assert path.read_bytes()[8:9] == b"{"
+    assert list(read_checkpoint(path).tensors) == ["a{"]
+
+
+def test_safetensors_by_name_alone(tmp_path):
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(b"\xff" * 99)
+    with pytest.raises(CheckpointError, match="header is longer than the file"):
+        read_checkpoint(path)
+
+
+def test_npz_of_one_array_in_a_directory(tmp_path):
+    np.savez(tmp_path / "x.npz", **{"a/w": np.ones(1)})
+    assert list(read_checkpoint(tmp_path / "x.npz").tensors) == ["a/w"]
 
 
 def test_npz_with_bfloat16(tmp_path):
@@ -207,20 +234,15 @@ def _directory(path: Path) -> None:
     path.mkdir()
 
 
-def _script(path: Path) -> None:
-    with zipfile.ZipFile(path, "w") as archive:
-        for name in ("net/data.pkl", "net/constants.pkl", "net/code/__torch__.py"):
-            archive.writestr(name, b"")
+def zip_of(*names: str) -> Callable[[Path], None]:
+    """A writer of an archive that holds empty files."""
 
+    def write(path: Path) -> None:
+        with zipfile.ZipFile(path, "w") as archive:
+            for name in names:
+                archive.writestr(name, b"")
 
-def _package(path: Path) -> None:
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("upernet/model.pth", b"")
-
-
-def _other_zip(path: Path) -> None:
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("readme.txt", b"")
+    return write
 
 
 def _tar(path: Path) -> None:
@@ -231,11 +253,6 @@ def _tar(path: Path) -> None:
 def _oversized(path: Path) -> None:
     with path.open("wb") as stream:
         stream.truncate((8 << 30) + 1)
-
-
-def _empty_zip(path: Path) -> None:
-    with zipfile.ZipFile(path, "w"):
-        pass
 
 
 STRANGERS = {
@@ -252,10 +269,22 @@ STRANGERS = {
     "gzip": (lambda path: path.write_bytes(gzip.compress(b"x")), "packed by gzip"),
     "tar": (_tar, "is a tar archive"),
     "text": (lambda path: path.write_text("hello"), "no checkpoint of a kind"),
-    "torchscript": (_script, "is a TorchScript archive"),
-    "package": (_package, "with upernet/model.pth in it; unpack it"),
-    "empty zip": (_empty_zip, "is a zip archive, but no checkpoint"),
-    "other zip": (_other_zip, "is a zip archive, but no checkpoint"),
+    "torchscript": (zip_of("net/data.pkl", "net/constants.pkl"), "is a TorchScript archive"),
+    "code alone": (zip_of("net/data.pkl", "net/code/__torch__.py"), "is a TorchScript archive"),
+    "package": (zip_of("upernet/model.pth"), "with upernet/model.pth in it; unpack it"),
+    "deep": (zip_of("a/b/data.pkl"), "with a/b/data.pkl in it; unpack it"),
+    "empty zip": (zip_of(), "is a zip archive, but no checkpoint"),
+    "other zip": (zip_of("readme.txt"), "is a zip archive, but no checkpoint"),
+    "array beside text": (zip_of("w.npy", "readme.txt"), "is a zip archive, but no checkpoint"),
+    "header of 8 GiB": (
+        lambda path: path.write_bytes((8 << 30).to_bytes(8, "little") + b"{"),
+        "no checkpoint of a kind",
+    ),
+    "header of nearly 8 GiB": (
+        lambda path: path.write_bytes(((8 << 30) - 1).to_bytes(8, "little") + b"{"),
+        "header is longer than the file",
+    ),
+    "no tensors by name": (lambda path: save_file({}, path), "holds no tensors"),
     "old pickle": (lambda path: path.write_bytes(pickle.dumps({"a": 1}, 0)), "protocol 0 or 1"),
     "number": (lambda path: path.write_bytes(pickle.dumps(3, 4)), "no dictionary of tensors"),
     "no tensors": (lambda path: path.write_bytes(pickle.dumps({"a": 1}, 4)), "no tensors under"),
@@ -278,15 +307,34 @@ def test_what_is_no_checkpoint_is_named(tmp_path, name):
     assert "\n" not in caught.value.message
 
 
-def test_unreadable_file_is_the_environments_failure(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("error", "kind", "words"),
+    [
+        (PermissionError(13, "Permission denied"), EnvironmentFailed, "be read: permission denied"),
+        (
+            OSError(5, "Input/output error"),
+            EnvironmentFailed,
+            "could not be read: Input/output err",
+        ),
+        (OSError("odd"), EnvironmentFailed, "could not be read: odd"),
+        (MemoryError(), EnvironmentFailed, "needs more memory than there is"),
+        (
+            ModuleNotFoundError(name="torch"),
+            MissingDependency,
+            "needs torch, which is not installed",
+        ),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_the_system_refuses_is_no_fault_of_the_file(tmp_path, monkeypatch, error, kind, words):
     path = tmp_path / "x.pth"
     path.write_bytes(b"x")
 
     def refuse(*_: object, **__: object) -> None:
-        raise PermissionError(13, "Permission denied")
+        raise error
 
     monkeypatch.setattr(Path, "open", refuse)
-    with pytest.raises(EnvironmentFailed, match="cannot be read"):
+    with pytest.raises(kind, match=words):
         read_checkpoint(path)
 
 

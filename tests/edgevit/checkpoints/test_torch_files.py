@@ -1,5 +1,6 @@
 """What a torch file says about its storages, one statement at a time."""
 
+import io
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from edgevit.checkpoints import read_checkpoint, torch_files
+from edgevit.checkpoints.bounds import Unreadable
 from edgevit.checkpoints.values import ITEM_BYTES, NUMBER_BYTES
 from edgevit.errors import CheckpointError
 
@@ -205,3 +207,14 @@ def test_several_storages_in_a_stream(tmp_path: Path, forge: Any) -> None:
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(CheckpointError, match="tensors end early"):
         read(path)
+
+
+def test_a_stream_that_became_shorter(tmp_path: Path, forge: Any) -> None:
+    """Between its description and its bytes."""
+    path = forge.legacy(tmp_path / "x.pth", forge.pickled({"w": forge.tensor()}), {"0": (6, DATA)})
+    stream = io.BytesIO(path.read_bytes())
+    contents = torch_files.read_legacy(stream, path.stat().st_size)
+    assert contents.fetch("0") == DATA
+    stream.truncate(path.stat().st_size - 1)
+    with pytest.raises(Unreadable, match="ends early"):
+        contents.fetch("0")
