@@ -87,10 +87,20 @@ def write_legacy(
     return path
 
 
+class Measured(io.BytesIO):
+    """A file that is never asked for more than it holds, as that would be memory for nothing."""
+
+    def read(self, count: int | None = None) -> bytes:
+        assert count is not None
+        assert count <= len(self.getvalue()) - self.tell()
+        return super().read(count)
+
+
 @dataclass(frozen=True)
 class Forge:
     """The writers above, for tests."""
 
+    measured = Measured
     storage = FakeStorage
     tensor = FakeTensor
     pickled = staticmethod(pickled)

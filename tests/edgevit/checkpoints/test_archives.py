@@ -94,6 +94,7 @@ LIES: dict[str, dict[str, object]] = {
     "a stored byte more than lies there": {"size": 6, "stored": 6},
     "an entry on another disk": {"on_disk": 1},
     "a record that reaches into its locator": {"wide": True, "record": 77 + 98 + 1},
+    "a record behind its locator": {"wide": True, "record": 77 + 98 + 56 + 30},
     "a record behind the file": {"wide": True, "record": 1 << 60},
     "a record that is none": {"wide": True, "record": 77},
 }

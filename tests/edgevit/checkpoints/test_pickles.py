@@ -359,19 +359,11 @@ def test_what_a_pickle_may_take(body):
         read_pickle(io.BytesIO(program), len(program), len(program) - 1)
 
 
-class Measured(io.BytesIO):
-    """A file that is never asked for more than it holds, as that would be memory for nothing."""
-
-    def read(self, count):
-        assert count <= len(self.getvalue()) - self.tell()
-        return super().read(count)
-
-
 @pytest.mark.parametrize("body", [b"U\x03abc", global_("torch.Size"), b""])
-def test_no_more_is_asked_for_than_is_left(body):
+def test_no_more_is_asked_for_than_is_left(forge, body):
     program = b"\x80\x02" + body + b"U\x0aabc."
     with pytest.raises(Unreadable, match="ends early"):
-        read_pickle(Measured(program), len(program), PICKLE_BYTES)
+        read_pickle(forge.measured(program), len(program), PICKLE_BYTES)
 
 
 OPCODES = {

@@ -3,13 +3,14 @@
 import io
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pytest
 import torch
 
 from edgevit.checkpoints import read_checkpoint, torch_files
+from edgevit.checkpoints.archives import Member, read_member
 from edgevit.checkpoints.bounds import Unreadable
 from edgevit.checkpoints.values import ITEM_BYTES, NUMBER_BYTES
 from edgevit.errors import CheckpointError
@@ -140,7 +141,7 @@ def test_two_storages_of_two_types_under_one_key(tmp_path: Path, forge: Any) -> 
         read(path)
 
 
-@pytest.mark.parametrize("order", [b"big", b"little ", b"l", b"", b"little" * 99])
+@pytest.mark.parametrize("order", [b"big", b"middle", b"little ", b"l", b"", b"little" * 99])
 def test_byte_orders_other_than_little(tmp_path: Path, forge: Any, order: bytes) -> None:
     program = forge.pickled({"w": forge.tensor()})
     path = forge.zip(tmp_path / "x.pth", program, {"0": DATA}, byteorder=order)
@@ -166,8 +167,22 @@ def test_the_largest_pickle_in_an_archive(
     monkeypatch.setattr(torch_files, "PICKLE_BYTES", len(program))
     assert read(path) == WELL
     monkeypatch.setattr(torch_files, "PICKLE_BYTES", len(program) - 1)
+    read_names: list[str] = []
+
+    def watched(stream: BinaryIO, member: Member) -> bytearray:
+        read_names.append(member.name)
+        return read_member(stream, member)
+
+    monkeypatch.setattr(torch_files, "read_member", watched)
     with pytest.raises(CheckpointError, match="larger pickle"):
         read(path)
+    assert read_names == ["archive/byteorder"]
+
+
+def test_no_pickle_of_a_stream_is_asked_for_more_than_is_left(forge: Any) -> None:
+    program = forge.pickled(torch_files.MAGIC) + b"\x80\x02U\x0fabc"
+    with pytest.raises(Unreadable, match="ends early"):
+        torch_files.read_legacy(forge.measured(program), len(program))
 
 
 @pytest.mark.parametrize(
