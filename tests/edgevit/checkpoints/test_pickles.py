@@ -262,6 +262,14 @@ MALFORMED = {
 }
 
 
+def test_the_shortest_state_of_a_type():
+    """Of six parts; the last two, alignment and flags, are not looked at."""
+    kind = array(state=b"K\x03U\x01<NNNK\x04")
+    program = b"\x80\x02" + FILLED + b"(K\x01K\x01\x85" + kind + b"\x89U\x04\0\0\x80?tb."
+    found = read_pickle(io.BytesIO(program), len(program), PICKLE_BYTES)
+    assert found.array().tolist() == [1.0]
+
+
 def test_an_array_without_contents_is_none(tmp_path):
     path = tmp_path / "x.pkl"
     path.write_bytes(b"\x80\x02}U\x01w" + FILLED + b"s.")
@@ -374,11 +382,13 @@ OPCODES = {
     b"U\1ar\2\1\0\0U\1bq\2j\2\1\0\0\x87": ("a", "b", "a"),
     b"(U\1a1U\1b": "b",
     b"U\1a2\x86": ("a", "a"),
+    global_("torch.Size") + b"K\1K\2\x86\x85}\x92": (1, 2),
+    b"(K\1K\2\x86itorch\nSize\n": (1, 2),
 }
 
 
 @pytest.mark.parametrize("body", OPCODES)
-def test_opcodes_that_pickle_writes_for_large_objects_alone(body):
+def test_opcodes_that_pickle_rarely_writes(body):
     program = b"\x80\x02" + body + b"."
     found = read_pickle(io.BytesIO(program), len(program), PICKLE_BYTES)
     assert found == OPCODES[body]

@@ -372,6 +372,18 @@ def test_a_pass_that_breaks_one_of_several_outputs_is_named(filled, own_passes, 
         run_line(network, "common")
 
 
+def test_a_pass_that_drops_an_output_does_not_go_through(filled, monkeypatch):
+    def fewer(model, example):
+        plain = model.forward
+        model.forward = lambda x: plain(x)[:-1]
+        return model
+
+    monkeypatch.setattr(line, "PASSES", (Pass(fewer, "common", ALL_FORMATS, "a test's"),))
+    network = network_of(filled, "topformer-t-features", (64, 64))
+    with pytest.raises(ValueError, match="zip"):
+        run_line(network, "common")
+
+
 def test_what_cannot_be_rewritten_is_refused(filled):
     network = create_model("topformer-t", input_size=(64, 64), outputs="all")
     with pytest.raises(UsageError, match="outputs='all' cannot be rewritten"):
