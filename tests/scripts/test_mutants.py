@@ -8,6 +8,8 @@ from scripts import mutants as script
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = '''"""Not 1 mutant."""
+from typing import TYPE_CHECKING
+
 LIMIT: int = 3
 if TYPE_CHECKING:
     from collections.abc import Iterator

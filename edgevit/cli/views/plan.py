@@ -16,9 +16,7 @@ def plan_facts(specs: Sequence[DeploySpec]) -> list[dict[str, object]]:
             "input_size": list(spec.input_size or spec.card.input_size),
             "precision": spec.resolved_precision,
             "formats": list(spec.formats),
-            "weights": "random"
-            if spec.source.random
-            else str(spec.source.checkpoint or "demo weights"),
+            "weights": _weights(spec),
         }
         for spec in specs
     ]

@@ -255,6 +255,18 @@ def test_without_labels_a_file_must_come_near_to_fp32(rounds):
     assert run()[0].verification.sqnr == 3.0, "what was asked for by name has its gate alone"
 
 
+@pytest.mark.parametrize(
+    ("agreement", "said"), [(0.5, "agrees with fp32 on 50.0% of pixels"), (None, "not measured")]
+)
+def test_without_labels_a_map_must_agree_with_that_of_fp32(agreement, said):
+    found = Verification("executed", "", agreement=agreement)
+    made = Made(SimpleNamespace(precision="w8a8"), found, (), verdict=verdict(True, labeled=False))
+    assert said in rounds_module._missed(made, others=True)
+    assert rounds_module._missed(made, others=False) is None
+    fine = replace(made, verification=replace(found, agreement=1.0))
+    assert rounds_module._missed(fine, others=True) is None
+
+
 def test_an_accepted_file_is_made_and_told(rounds):
     run, _, told = rounds(
         {("onnx", "w8a8"): "misses"}, precision="w8a8", evaluate=Evaluate(accept_accuracy=True)
