@@ -17,7 +17,7 @@ MAGIC = 0x1950A86A20F9469CFC6C
 MAGIC_BYTES = MAGIC.to_bytes(10, "little")
 PROTOCOL = 1001
 LITTLE = b"little"
-BIG_ENDIAN = "was written on a big-endian machine, which edgevit does not read"
+OTHER_ORDER = "is not little-endian, the one byte order that edgevit reads"
 
 Fetch = Callable[[str], bytearray]
 
@@ -73,7 +73,7 @@ def read_zip(stream: BinaryIO, members: Mapping[str, Member]) -> Contents:
         )
     order = members.get(f"{prefix}byteorder")
     if order is not None and (order.size != len(LITTLE) or read_member(stream, order) != LITTLE):
-        raise Unreadable(BIG_ENDIAN)
+        raise Unreadable(OTHER_ORDER)
     pickle = members[pickles[0]]
     if pickle.size > PICKLE_BYTES:
         raise Unreadable("holds a larger pickle than edgevit reads")
@@ -107,7 +107,7 @@ def read_legacy(stream: BinaryIO, size: int) -> Contents:
         raise Unreadable(BROKEN)
     system = load()
     if not isinstance(system, dict) or system.get("little_endian") is not True:
-        raise Unreadable(BIG_ENDIAN)
+        raise Unreadable(OTHER_ORDER)
     storages = _Storages()
     root = load(storages)
     keys = load()

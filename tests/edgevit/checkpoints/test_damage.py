@@ -207,13 +207,6 @@ def test_legacy_lies(tmp_path, forge, name):
     assert wanted in caught.value.message
 
 
-def test_big_endian(tmp_path, forge):
-    program = forge.pickled({"w": forge.tensor()})
-    path = forge.zip(tmp_path / "x.pth", program, {"0": bytes(24)}, byteorder=b"big")
-    with pytest.raises(CheckpointError, match="big-endian"):
-        read_checkpoint(path)
-
-
 def test_two_torch_files_in_one_archive(tmp_path, forge):
     path = forge.zip(tmp_path / "x.pth", forge.pickled({"w": forge.tensor()}), {"0": bytes(24)})
     with zipfile.ZipFile(path, "a") as archive:

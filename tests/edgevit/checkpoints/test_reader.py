@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import save_file
 
 from edgevit.checkpoints import read_checkpoint
+from edgevit.checkpoints.values import NUMBER_BYTES
 from edgevit.errors import CheckpointError, EnvironmentFailed, MissingDependency
 
 
@@ -94,6 +95,19 @@ def test_plain_pickle_of_arrays(tmp_path, protocol):
     assert torch.equal(read.tensors["w"], torch.from_numpy(weight))
     assert read.tensors["w"].is_contiguous()
     assert read.meta == {"__author__": "x", "tags": frozenset({"a"})}
+
+
+@pytest.mark.parametrize("code", NUMBER_BYTES)
+def test_every_kind_of_number_of_numpy(tmp_path, code):
+    wanted = np.array([0, 1, 1]).astype(f"<{code}")
+    pickled, named = tmp_path / "x.pkl", tmp_path / "x.npz"
+    wanted.dump(tmp_path / "array")
+    pickled.write_bytes(b"\x80\x04}\x8c\x01w" + (tmp_path / "array").read_bytes()[2:-1] + b"s.")
+    np.savez(named, w=wanted)
+    for path in (pickled, named):
+        found = read_checkpoint(path).tensors["w"]
+        assert found.numpy().dtype == wanted.dtype
+        assert found.tolist() == wanted.tolist()
 
 
 def test_pickle_of_python_2(tmp_path):

@@ -12,7 +12,7 @@ import torch
 from edgevit.checkpoints import read_checkpoint, torch_files
 from edgevit.checkpoints.archives import Member, read_member
 from edgevit.checkpoints.bounds import Unreadable
-from edgevit.checkpoints.values import ITEM_BYTES, NUMBER_BYTES
+from edgevit.checkpoints.values import ITEM_BYTES
 from edgevit.errors import CheckpointError
 
 DATA = np.arange(6, dtype="<f4").tobytes()
@@ -33,19 +33,6 @@ def test_every_dtype(tmp_path: Path, dtype: str, zipped: bool) -> None:
     found = read_checkpoint(path).tensors["w"]
     assert found.dtype == wanted.dtype
     assert torch.equal(found, wanted)
-
-
-@pytest.mark.parametrize("code", NUMBER_BYTES)
-def test_every_kind_of_number_of_numpy(tmp_path: Path, code: str) -> None:
-    wanted = np.array([0, 1, 1]).astype(f"<{code}")
-    pickled, named = tmp_path / "x.pkl", tmp_path / "x.npz"
-    wanted.dump(tmp_path / "array")
-    pickled.write_bytes(b"\x80\x04}\x8c\x01w" + (tmp_path / "array").read_bytes()[2:-1] + b"s.")
-    np.savez(named, w=wanted)
-    for path in (pickled, named):
-        found = read_checkpoint(path).tensors["w"]
-        assert found.numpy().dtype == wanted.dtype
-        assert found.tolist() == wanted.tolist()
 
 
 @pytest.mark.parametrize(
@@ -145,7 +132,7 @@ def test_two_storages_of_two_types_under_one_key(tmp_path: Path, forge: Any) -> 
 def test_byte_orders_other_than_little(tmp_path: Path, forge: Any, order: bytes) -> None:
     program = forge.pickled({"w": forge.tensor()})
     path = forge.zip(tmp_path / "x.pth", program, {"0": DATA}, byteorder=order)
-    with pytest.raises(CheckpointError, match="big-endian"):
+    with pytest.raises(CheckpointError, match="is not little-endian"):
         read(path)
 
 
@@ -191,10 +178,10 @@ def test_no_pickle_of_a_stream_is_asked_for_more_than_is_left(forge: Any) -> Non
         ({"magic": [0x1950A86A20F9469CFC6C]}, "not well formed"),
         ({"protocol": 1000}, "not well formed"),
         ({"protocol": None}, "not well formed"),
-        ({"system": {"little_endian": False}}, "big-endian"),
-        ({"system": {"little_endian": 1}}, "big-endian"),
-        ({"system": {}}, "big-endian"),
-        ({"system": None}, "big-endian"),
+        ({"system": {"little_endian": False}}, "is not little-endian"),
+        ({"system": {"little_endian": 1}}, "is not little-endian"),
+        ({"system": {}}, "is not little-endian"),
+        ({"system": None}, "is not little-endian"),
         ({"keys": ("0",)}, "not well formed"),
         ({"keys": [0]}, "not well formed"),
         ({"keys": ["0", 0]}, "not well formed"),
