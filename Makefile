@@ -12,7 +12,11 @@ PYTEST_ARGS ?=
 # One a core and 2.3 GB each; 0 runs all tests in one process.
 WORKERS ?= 2
 
-.PHONY: help venv tflite demo readme-picture test test-all test-mutants check lock clean
+# Where the native code is built; `make fuzz` runs each of its three programs this long.
+NATIVE := build/native
+FUZZ_SECS ?= 200
+
+.PHONY: help venv tflite native fuzz demo readme-picture test test-all test-mutants check lock clean
 
 help:
 	@echo "make demo      export topformer-t for Android, verify it, segment a picture; into demo/"
@@ -22,6 +26,8 @@ help:
 	@echo "make check     ruff, ruff format, mypy --strict, import-linter"
 	@echo "make venv      .venv from requirements.lock, as every target does  (PYTHON=... picks one)"
 	@echo "make tflite    the classic tflite-runtime in an environment of its own, for the tests that try it"
+	@echo "make native    the C core: preprocessing, exact mask, overlay; edgevit then uses it  (cmake, cc)"
+	@echo "make fuzz      libFuzzer on the C core, 10 minutes  (FUZZ_SECS=200 for each of 3 programs; clang)"
 	@echo "make readme-picture   make demo, and then README.md's pictures anew"
 	@echo "make lock      resolve pyproject.toml anew and write requirements.lock"
 	@echo "make clean     remove demo/, builds and caches; .venv stays"
@@ -47,6 +53,25 @@ $(STAMP): requirements.lock pyproject.toml
 # The classic tflite-runtime, in a directory of the user (docs/install.md); optional.
 tflite: $(STAMP)
 	@$(BIN)/edgevit device setup tflite
+
+native:
+	@cmake -S runtimes/native -B $(NATIVE)/host >/dev/null
+	@cmake --build $(NATIVE)/host
+	@cp $(NATIVE)/host/core/libedgevit_core.so edgevit/tasks/pixels/
+
+fuzz:
+	@clang=$$(command -v clang-19 || command -v clang) || \
+	  { echo "make fuzz needs clang. Next: Debian: apt-get install clang-19 libclang-rt-19-dev" >&2; exit 1; }; \
+	cmake -S runtimes/native -B $(NATIVE)/fuzz -DCMAKE_C_COMPILER=$$clang -DCMAKE_BUILD_TYPE=RelWithDebInfo \
+	  -DEDGEVIT_FUZZ=ON -DEDGEVIT_SANITIZE=address,undefined >/dev/null
+	@cmake --build $(NATIVE)/fuzz
+	@for name in input mask overlay; do \
+	  mkdir -p $(NATIVE)/fuzz/corpus/$$name; \
+	  $(NATIVE)/fuzz/core/fuzz_$$name -max_total_time=$(FUZZ_SECS) -max_len=512 -verbosity=0 \
+	    -print_final_stats=1 -artifact_prefix=$(NATIVE)/fuzz/ $(NATIVE)/fuzz/corpus/$$name 2>&1 \
+	    | sed -n "s/^stat::number_of_executed_units:/fuzz_$$name: runs/p; /ERROR\|SUMMARY\|runtime error\|Test unit/p" ; \
+	  test "$${PIPESTATUS[0]}" -eq 0 || exit 1; \
+	done
 
 demo: $(STAMP)
 	@mkdir -p demo && rm -rf demo/segmented

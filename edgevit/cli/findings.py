@@ -16,6 +16,8 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
+from edgevit.errors import EnvironmentFailed
+from edgevit.tasks.pixels.library import found, kernels, load
 from edgevit_runtimes import setup
 from edgevit_runtimes.errors import RuntimesError
 
@@ -80,6 +82,7 @@ def examine() -> tuple[Finding, ...]:
         check_disk("disk here", Path.cwd),
         check_disk("disk for temporary files", lambda: Path(tempfile.gettempdir())),
         *(check_tool(*tool, shutil.which(tool[0])) for tool in TOOLS),
+        check_core(),
         check_tflite(),
         check_telemetry(installed, os.environ),
     )
@@ -173,6 +176,18 @@ def check_tool(name: str, purpose: str, package: str, path: str | None) -> Findi
         fix = f"Debian: apt-get install {package}"
         return Finding(name, "missing", f"not on PATH; needed only for {purpose}", fix)
     return Finding(name, "ok", f"{path}, for {purpose}")
+
+
+def check_core() -> Finding:
+    """The C core, which is optional: numpy computes the same."""
+    name = "native core"
+    path = found()
+    if path is None:
+        return Finding(name, "missing", "not built; numpy computes the same, slower", "make native")
+    try:
+        return Finding(name, "ok", f"{path}, {kernels(load(path))} kernels, for exact masks")
+    except EnvironmentFailed as error:
+        return Finding(name, "warning", error.message.rstrip("."), error.next)
 
 
 def check_tflite() -> Finding:

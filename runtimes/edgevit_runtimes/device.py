@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from edgevit_runtimes.cores import CORES
 from edgevit_runtimes.errors import BadSetting, UnknownDevice
 
 Kind = Literal["local", "adb", "ssh", "emulated"]
 
-CORES = ("cortex-a76", "cortex-a77", "neoverse-n1", "cortex-x1", "cortex-a710")
 GRAMMAR = "local, adb[:SERIAL], ssh:USER@HOST, emulated:CORE"
 
 # No address may start with a dash: it ends up on the command line of adb or ssh.

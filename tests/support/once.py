@@ -13,6 +13,7 @@ from typing import TypeVar
 from edgevit_export.artifact import content_sha256
 
 T = TypeVar("T")
+WRITE = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
 CHANGED = "tests changed what they share, so later tests may have read something else: "
 
 
@@ -64,7 +65,7 @@ class Shared:
         for path in folder.rglob("*"):
             # Directories stay writable, for whoever removes them.
             if path.is_file():
-                path.chmod(stat.S_IRUSR | stat.S_IRGRP | stat.S_IROTH)
+                path.chmod(path.stat().st_mode & ~WRITE)
         self._beside(name, "sha256").write_text(content_sha256(folder))
         self._beside(name, "done").write_bytes(value)
         self._beside(name, "failed").unlink()

@@ -7,7 +7,8 @@ import numpy as np
 from PIL import Image
 
 from edgevit.errors import UsageError
-from edgevit.tasks.pixels.mask import Labels, exact_mask
+from edgevit.tasks.pixels.core import fast_mask
+from edgevit.tasks.pixels.mask import Labels
 from edgevit.tasks.pixels.resize import FloatArray, Picture, Size
 from edgevit.tasks.preprocessing import Prepared, Preprocessing, preprocess
 from edgevit.tasks.segmentation.draw import overlay
@@ -71,7 +72,7 @@ def decode(outputs: Outputs, subject: Subject, prepared: Prepared) -> Masks:
         network_mask = _labels(outputs, count, size)
     else:
         logits = _logits(outputs, count)
-        network_mask = exact_mask(logits, size)
+        network_mask = fast_mask(logits, size)
     return Masks(restore_mask(network_mask, prepared), network_mask, logits, prepared)
 
 

@@ -1,4 +1,5 @@
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +9,10 @@ import pytest
 
 from edgevit.cli import findings as doctor
 from edgevit.cli.findings import Need
+from edgevit.tasks.pixels import library
 from edgevit_runtimes import setup
+from tests.support.native import built
+from tests.support.once import Shared
 
 LINES = [
     "numpy<2.4,>=2",
@@ -184,6 +188,20 @@ def test_every_fix_belongs_to_a_problem_and_every_name_is_there_once() -> None:
     assert len({finding.name for finding in findings}) == len(findings)
     for finding in findings:
         assert (finding.fix is None) == (finding.state == "ok"), finding
+
+
+def test_the_native_core_is_built_or_not_or_broken(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, shared: Shared
+) -> None:
+    monkeypatch.delenv(library.VARIABLE, raising=False)
+    monkeypatch.setattr(library, "LIBRARY", tmp_path / "none.so")
+    assert (doctor.check_core().state, doctor.check_core().fix) == ("missing", "make native")
+    monkeypatch.setenv(library.VARIABLE, str(tmp_path))
+    assert (doctor.check_core().state, doctor.check_core().fix) == ("warning", "make native")
+    built_library = built(shared, "host") / "core" / "libedgevit_core.so"
+    monkeypatch.setenv(library.VARIABLE, str(built_library))
+    assert doctor.check_core().state == "ok"
+    assert re.search(r"(scalar|neon) kernels, for exact masks", doctor.check_core().detail)
 
 
 def test_examining_loads_no_heavy_package_and_asks_no_network() -> None:
