@@ -25,7 +25,8 @@ import pytest
 from edgevit.bundle.opened import Bundle, open_bundle
 from edgevit.deployment.export import deploy
 from edgevit.request.spec import DeploySpec
-from edgevit_runtimes import setup
+from edgevit_runtimes.setup import tflite as setup
+from edgevit_runtimes.setup.kept import MARKER
 from tests.support.once import Shared, root_of_run, writable
 
 pytest_plugins = ("tests.support.plugin",)
@@ -146,7 +147,7 @@ def pretended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
         (place / "bin").mkdir()
         (place / "bin" / "python").symlink_to(base)
         (place / "pyvenv.cfg").write_text(f"home = {base.parent}\n")
-        (place / setup.MARKER).write_text(json.dumps({"packages": dict(setup.PACKAGES)}))
+        (place / MARKER).write_text(json.dumps({"packages": dict(setup.PACKAGES)}))
         monkeypatch.setenv(setup.HOME, str(place))
         return place
 

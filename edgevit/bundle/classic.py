@@ -9,7 +9,7 @@ from edgevit.bundle.parity import Bounds, Case, Verification, check_parity
 from edgevit.errors import CheckFailed
 from edgevit_export.artifact import Artifact
 from edgevit_runtimes.errors import DeviceFailed, MissingRuntime, RunFailed, reason
-from edgevit_runtimes.setup import COMMAND, VERSION, find_tflite
+from edgevit_runtimes.setup.tflite import COMMAND, VERSION, find_tflite
 
 FACT = "tflite-runtime"
 ENGINE = "tflite"

@@ -18,8 +18,8 @@ from packaging.version import InvalidVersion, Version
 
 from edgevit.errors import EnvironmentFailed
 from edgevit.tasks.pixels.library import found, kernels, load
-from edgevit_runtimes import setup
 from edgevit_runtimes.errors import RuntimesError
+from edgevit_runtimes.setup import tflite as setup
 
 State = Literal["ok", "missing", "warning"]
 

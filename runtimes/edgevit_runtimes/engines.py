@@ -10,7 +10,7 @@ from edgevit_runtimes.device import check_threads
 from edgevit_runtimes.errors import MissingRuntime, UnknownEngine, reason
 from edgevit_runtimes.session import Session
 from edgevit_runtimes.sessions.opened import check_file
-from edgevit_runtimes.setup import PACKAGES, require_tflite
+from edgevit_runtimes.setup.tflite import PACKAGES, require_tflite
 
 
 @dataclass(frozen=True, slots=True)

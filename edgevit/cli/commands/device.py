@@ -45,7 +45,8 @@ def setup(
     of the user or the one in EDGEVIT_TFLITE_HOME.
     """
     from edgevit.cli.views.setup import COLUMNS, setup_facts, setup_row
-    from edgevit_runtimes.setup import bytes_of, find_tflite, plan_tflite, setup_tflite
+    from edgevit_runtimes.setup.kept import bytes_of
+    from edgevit_runtimes.setup.tflite import find_tflite, plan_tflite, setup_tflite
 
     if name not in SETUPS:
         raise UsageError(
@@ -56,7 +57,7 @@ def setup(
         if force or find_tflite() is None:
             terminal.note(plan_tflite())
         environment, state = setup_tflite(force, terminal.working)
-        size = bytes_of(environment)
+        size = bytes_of(environment.path)
         terminal.done(f"{state} {environment.path}")
         if as_json:
             print_json(setup_facts(name, state, environment.path, size))

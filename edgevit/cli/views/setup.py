@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from edgevit_runtimes.setup import PACKAGES
+from edgevit_runtimes.setup.tflite import PACKAGES
 
 COLUMNS = ("runtime", "state", "packages", "size", "path")
 

@@ -13,6 +13,7 @@ SECONDS = 300.0
 INSTALL = f"apt-get install llvm-{LLVM}"
 UNKNOWN = re.compile(r"^<stdin>:([0-9]+):", re.MULTILINE)
 
+CALL = re.compile(r"bl(r?)\t(.*)")
 POST = re.compile(r"(st\S+\s.*), \[(\w+)\], (#?-?\w+)")
 PRE = re.compile(r"(st\S+\s.*), \[(\w+), (#-?\w+)\]!")
 
@@ -60,8 +61,11 @@ def priced(text: str) -> tuple[str, ...]:
     """The instruction as llvm-mca is to see it.
 
     A store that also moves its base becomes a store and an addition: the model makes the moved
-    base wait for the stored data, which no core does.
+    base wait for the stored data, which no core does. A call becomes a jump: llvm-mca takes 100
+    cycles for what is called, which is priced by itself.
     """
+    if found := CALL.fullmatch(text):
+        return (f"b{found[1]}\t{found[2]}",)
     if found := POST.fullmatch(text):
         store, base, step = found.groups()
         return f"{store}, [{base}]", f"add {base}, {base}, {step}"

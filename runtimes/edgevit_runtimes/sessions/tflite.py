@@ -12,7 +12,14 @@ from edgevit_runtimes.errors import DeviceFailed, RunFailed, reason
 from edgevit_runtimes.session import Array, Port, Session
 from edgevit_runtimes.sessions import litert, tflite_worker
 from edgevit_runtimes.sessions.opened import WRITE_AGAIN, OpenFile, check_arrays, check_magic
-from edgevit_runtimes.setup import PACKAGES, SUCCESSOR, VERSION, Environment, broken, require_tflite
+from edgevit_runtimes.setup.tflite import (
+    PACKAGES,
+    SUCCESSOR,
+    VERSION,
+    Environment,
+    broken,
+    require_tflite,
+)
 from edgevit_runtimes.timing import ColdStart
 from edgevit_runtimes.worker import ARRAY_BYTES, Expected, Worker
 

@@ -9,7 +9,7 @@ from edgevit.bundle import classic
 from edgevit.bundle.classic import FACT, NOT_TRIED, with_classic
 from edgevit.bundle.parity import Bounds, Case, Verification
 from edgevit_export.artifact import Artifact
-from edgevit_runtimes import setup
+from edgevit_runtimes.setup import tflite as setup
 
 RAN = Verification("executed", "", 0.0, 0.0, 1.0, 1.0, 3, (("ai-edge-litert", "2.3.0"),))
 

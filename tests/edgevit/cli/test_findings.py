@@ -10,7 +10,8 @@ import pytest
 from edgevit.cli import findings as doctor
 from edgevit.cli.findings import Need
 from edgevit.tasks.pixels import library
-from edgevit_runtimes import setup
+from edgevit_runtimes.setup import tflite as setup
+from edgevit_runtimes.setup.kept import MARKER
 from tests.support.native import built
 from tests.support.once import Shared
 
@@ -164,7 +165,7 @@ def test_the_side_environment_is_shown_with_its_command(pretended, monkeypatch, 
     (place / "bin" / "python").unlink()
     found = doctor.check_tflite()
     assert (found.state, found.fix) == ("warning", "edgevit device setup tflite --force")
-    (place / setup.MARKER).unlink()
+    (place / MARKER).unlink()
     assert (doctor.check_tflite().state, doctor.check_tflite().detail) == (
         "warning",
         f"{place} holds other files",

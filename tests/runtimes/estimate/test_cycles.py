@@ -80,6 +80,17 @@ def test_a_store_that_moves_its_base_does_not_wait_for_the_data() -> None:
     assert priced("str\tq0, [x2, #16]") == ("str\tq0, [x2, #16]",)
 
 
+def test_a_call_costs_what_a_jump_costs() -> None:
+    """What it calls is counted as blocks of its own."""
+    assert cycles("blr x5") < 3
+    assert priced("bl\t#1024") == ("b\t#1024",)
+    assert priced("blr\tx5") == ("br\tx5",)
+
+
+def test_what_has_no_price_is_left_out() -> None:
+    assert cycles("ldaddal w0, w0, [x2]\n" + FMLA) == pytest.approx(cycles(FMLA))
+
+
 def test_the_rest_costs_what_the_most_executed_blocks_cost() -> None:
     fmla = (*encoded(FMLA), *LOOP_END)
     often = Block(0x1000, 99_700, fmla, None)

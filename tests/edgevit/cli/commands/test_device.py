@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from edgevit.cli import main
-from edgevit_runtimes import setup
 from edgevit_runtimes.errors import DeviceFailed
+from edgevit_runtimes.setup import tflite as setup
 
 
 def run(*words: str) -> int:

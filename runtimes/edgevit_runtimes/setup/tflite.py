@@ -5,38 +5,26 @@ edgevit's own packages. It gets an environment of its own, made once on the user
 reached through a worker process (`sessions/tflite.py`).
 """
 
+import functools
 import json
 import os
 import platform
-import secrets
-import shutil
-import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from edgevit_runtimes.errors import BadSetting, DeviceFailed, MissingRuntime, reason
+from edgevit_runtimes.errors import DeviceFailed, MissingRuntime
+from edgevit_runtimes.setup.kept import Kept, Marker, Report, State, last, run
 
 VERSION = "2.14.0"
 PACKAGES: tuple[tuple[str, str], ...] = (("tflite-runtime", VERSION), ("numpy", "1.26.4"))
 COMMAND = "edgevit device setup tflite"
 SUCCESSOR = "edgevit verify BUNDLE -r litert, which runs the same files with its successor"
 HOME = "EDGEVIT_TFLITE_HOME"  # names the environment's directory itself
-MARKER = "edgevit-environment.json"  # written last: what holds it was whole once
-MARKER_BYTES = 4096
 INSTALL_SECS = 900.0
 CHECK_SECS = 120.0
-
-# Settings of the user's pip that would put packages elsewhere, or ask for others.
-FOREIGN = (
-    *("PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_USER", "PIP_PYTHON", "PIP_DRY_RUN"),
-    *("PIP_CONSTRAINT", "PIP_REQUIREMENT", "PIP_NO_BINARY", "PIP_ONLY_BINARY", "PIP_PLATFORM"),
-)
-
-Report = Callable[[str], None]
-State = Literal["present", "absent", "broken", "foreign"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,50 +78,38 @@ class Environment:
     python: Path
 
 
+def _complete(place: Path, marker: Marker) -> bool:
+    # The Python is a link to the one that made it, which may have been removed since.
+    return marker.get("packages") == dict(PACKAGES) and _python(place).exists()
+
+
+KEPT = Kept(
+    name=f"tflite-{VERSION}",
+    what="the environment",
+    subject="tflite-runtime",
+    command=COMMAND,
+    variable=HOME,
+    complete=_complete,
+)
+
+
 def tflite_home(variables: Mapping[str, str] = os.environ) -> Path:
     """Where the environment lies: EDGEVIT_TFLITE_HOME, or below the user's data directory.
 
     Raises `DeviceFailed` for a user without a home directory.
     """
-    if variables.get(HOME):
-        return Path(os.path.abspath(variables[HOME]))  # noqa: PTH100 - Path.absolute keeps `..`
-    data = Path(variables.get("XDG_DATA_HOME", ""))
-    if not data.is_absolute():  # the XDG rule: a relative path is ignored
-        try:
-            data = Path.home() / ".local" / "share"
-        except RuntimeError:
-            raise DeviceFailed(
-                "This user has no home directory to keep tflite-runtime in.",
-                next=f"{HOME}=DIR {COMMAND}",
-            ) from None
-    return data / "edgevit" / f"tflite-{VERSION}"
+    return KEPT.home(variables)
 
 
 def look(place: Path) -> State:
     """The state of a path: our environment (complete or broken), nothing, or foreign files."""
-    try:
-        if not place.exists() or (place.is_dir() and not any(place.iterdir())):
-            return "absent"
-        marker = place / MARKER
-        if not marker.is_file():
-            return "foreign"
-        if marker.stat().st_size > MARKER_BYTES:
-            return "broken"
-        content = json.loads(marker.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return "broken"
-    same = isinstance(content, dict) and content.get("packages") == dict(PACKAGES)
-    # The Python is a link to the one that made it, which may have been removed since.
-    return "present" if same and _python(place).exists() else "broken"
+    return KEPT.look(place)
 
 
 def find_tflite() -> Environment | None:
     """The environment if it is complete, else None; starts nothing."""
-    try:
-        place = tflite_home()
-    except DeviceFailed:
-        return None
-    return Environment(place, _python(place)) if look(place) == "present" else None
+    place = KEPT.find()
+    return None if place is None else Environment(place, _python(place))
 
 
 def require_tflite() -> Environment:
@@ -201,66 +177,22 @@ def setup_tflite(
     machine or a step fails, `MissingRuntime` where this Python cannot make environments; then
     nothing is left, and an earlier environment stays.
     """
-    place = tflite_home()
-    if _is_made(place, force):
-        return Environment(place, _python(place)), "found"
-    wheels = wheels_here()
-    partial = _hidden(place, "partial")
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        partial.mkdir()  # by nobody else: nothing that was planted under this name is filled
-        try:
-            report("make an empty environment")
-            _make(partial)
-            report("download and install")
-            _install(partial, wheels)
-            report("import the runtime")
-            _check(partial)
-            marker = {"schema": 1, "packages": dict(PACKAGES)}
-            (partial / MARKER).write_text(json.dumps(marker, indent=1) + "\n", encoding="utf-8")
-            if _is_made(place, force):  # a download takes a while: somebody may have been faster
-                return Environment(place, _python(place)), "found"
-            _replace(partial, place)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
-    except OSError as error:
-        raise DeviceFailed(
-            f"The environment could not be written to {place}: {error.strerror or error}.",
-            next=f"{HOME}=ANOTHER_DIR {COMMAND}",
-        ) from error
-    return Environment(place, _python(place)), "made"
+
+    def prepare() -> Callable[[Path], Marker]:
+        return functools.partial(_fill, wheels_here(), report)
+
+    place, state = KEPT.make(prepare, force)
+    return Environment(place, _python(place)), state
 
 
-def bytes_of(environment: Environment) -> int:
-    """What the environment takes on the disk; links are not followed."""
-    files = (p for p in environment.path.rglob("*") if p.is_file() and not p.is_symlink())
-    return sum(p.stat().st_size for p in files)
-
-
-def _is_made(place: Path, force: bool) -> bool:
-    """Whether a whole environment is there that is to stay; raises `BadSetting` where something is
-    in the way.
-    """
-    state = look(place)
-    if state == "foreign":
-        raise BadSetting(
-            f"{place} has files that edgevit did not make; they are never removed.",
-            next=f"{HOME}=ANOTHER_DIR {COMMAND}",
-        )
-    if state == "broken" and not force:
-        raise BadSetting(
-            f"The environment in {place} exists but no longer works.",
-            next=f"{COMMAND} --force",
-        )
-    return state == "present" and not force
-
-
-def _hidden(place: Path, word: str) -> Path:
-    """A name beside `place` that no other process takes, or can tell beforehand.
-
-    Not by process number: two containers on one volume are both process 1.
-    """
-    return place.parent / f".edgevit.{word}-{secrets.token_hex(8)}"
+def _fill(wheels: Wheels, report: Report, partial: Path) -> Marker:
+    report("make an empty environment")
+    _make(partial)
+    report("download and install")
+    _install(partial, wheels)
+    report("import the runtime")
+    _check(partial)
+    return {"packages": dict(PACKAGES)}
 
 
 def _python(place: Path) -> Path:
@@ -268,7 +200,7 @@ def _python(place: Path) -> Path:
 
 
 def _make(partial: Path) -> None:
-    done = _run([sys.executable, "-I", "-m", "venv", str(partial)], CHECK_SECS)
+    done = run([sys.executable, "-I", "-m", "venv", str(partial)], CHECK_SECS, COMMAND)
     if done.returncode != 0:
         printed = f"{done.stdout}\n{done.stderr}"
         if "ensurepip" in printed:
@@ -277,7 +209,7 @@ def _make(partial: Path) -> None:
                 next=f"Debian: apt-get install python{sys.version_info[0]}.{sys.version_info[1]}"
                 "-venv",
             )
-        raise DeviceFailed(f"No environment could be made: {_last(printed)}.", next="df -h")
+        raise DeviceFailed(f"No environment could be made: {last(printed)}.", next="df -h")
 
 
 def _install(partial: Path, wheels: Wheels) -> None:
@@ -290,73 +222,34 @@ def _install(partial: Path, wheels: Wheels) -> None:
     requirements.write_text("".join(lines), encoding="utf-8")
     pip = [str(_python(partial)), "-I", "-m", "pip"]
     options = ("--no-deps", "--only-binary", ":all:", "--require-hashes", "--no-input")
-    done = _run(
-        [*pip, "install", *options, "--progress-bar", "off", "-r", str(requirements)], INSTALL_SECS
+    done = run(
+        [*pip, "install", *options, "--progress-bar", "off", "-r", str(requirements)],
+        INSTALL_SECS,
+        COMMAND,
     )
     if done.returncode != 0:
         raise DeviceFailed(
-            f"pip could not install tflite-runtime: {_last(done.stderr)}.",
+            f"pip could not install tflite-runtime: {last(done.stderr)}.",
             next=f"{COMMAND}, once `pip download tflite-runtime=={VERSION}` works here",
         )
-    done = _run([*pip, "uninstall", "--yes", "-q", "setuptools", "pip"], CHECK_SECS)
+    done = run([*pip, "uninstall", "--yes", "-q", "setuptools", "pip"], CHECK_SECS, COMMAND)
     if done.returncode != 0:
-        raise DeviceFailed(f"pip could not remove itself: {_last(done.stderr)}.", next=COMMAND)
+        raise DeviceFailed(f"pip could not remove itself: {last(done.stderr)}.", next=COMMAND)
 
 
 def _check(partial: Path) -> None:
-    done = _run([str(_python(partial)), "-I", "-c", CHECK], CHECK_SECS)
+    done = run([str(_python(partial)), "-I", "-c", CHECK], CHECK_SECS, COMMAND)
     try:
         installed = json.loads(done.stdout)
     except ValueError:
         raise DeviceFailed(
-            f"tflite-runtime was installed and cannot be imported: {_last(done.stderr)}.",
+            f"tflite-runtime was installed and cannot be imported: {last(done.stderr)}.",
             next="edgevit doctor",
         ) from None
     if installed != dict(PACKAGES):
         raise DeviceFailed(
             f"pip installed other versions than asked for: {installed}.", next=COMMAND
         )
-
-
-def _replace(partial: Path, place: Path) -> None:
-    """Rename into place; what is there steps aside first, and is removed last."""
-    aside = _hidden(place, "old")
-    try:
-        if place.exists():
-            place.rename(aside)
-        partial.rename(place)
-    except BaseException:
-        if aside.exists() and not place.exists():
-            aside.rename(place)
-        raise
-    shutil.rmtree(aside, ignore_errors=True)
-
-
-def _run(command: Sequence[str], secs: float) -> subprocess.CompletedProcess[str]:
-    variables = {name: value for name, value in os.environ.items() if name not in FOREIGN}
-    try:
-        return subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=secs,
-            env=variables,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise DeviceFailed(
-            f"Making the environment took longer than {secs:g} s.", next=COMMAND
-        ) from None
-
-
-def _last(printed: str) -> str:
-    """The sentence of a failed command: its first ERROR, else its last line."""
-    lines = [line.strip() for line in printed.splitlines() if line.strip()]
-    errors = [line for line in lines if line.startswith("ERROR:")]
-    line = errors[0] if errors else lines[-1] if lines else "it said nothing"
-    return reason(ValueError(line.removeprefix("ERROR:").strip()))
 
 
 def _numbers(release: str) -> tuple[int, ...]:

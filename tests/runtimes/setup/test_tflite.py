@@ -12,14 +12,13 @@ from typing import Any
 
 import pytest
 
-from edgevit_runtimes import setup
 from edgevit_runtimes.errors import BadSetting, DeviceFailed, MissingRuntime, RuntimesError
-from edgevit_runtimes.setup import (
+from edgevit_runtimes.setup import tflite as setup
+from edgevit_runtimes.setup.kept import MARKER, bytes_of
+from edgevit_runtimes.setup.tflite import (
     COMMAND,
-    MARKER,
     PACKAGES,
     WHEELS,
-    bytes_of,
     find_tflite,
     look,
     plan_tflite,
@@ -170,7 +169,7 @@ def test_it_is_made_once_of_exactly_the_pins(
     assert all("PIP_TARGET" not in given for given in commands.variables)
     assert all(given["PIP_INDEX_URL"] == "https://mirror.example" for given in commands.variables)
     assert [path.name for path in place.parent.iterdir()] == [place.name]
-    assert 0 < bytes_of(made) < 10_000
+    assert 0 < bytes_of(made.path) < 10_000
 
     commands.seen.clear()
     assert setup_tflite() == (made, "found")
@@ -365,7 +364,7 @@ def another_value(place: Path) -> None:
 
 
 def too_long(place: Path) -> None:
-    (place / MARKER).write_text(" " * 5000)
+    (place / MARKER).write_text(" " * 20_000)
 
 
 @pytest.mark.parametrize("harm", [python_gone, other_packages, no_json, another_value, too_long])

@@ -1,0 +1,1 @@
+"""What is set up once, on the user's word, in a directory of the user's own."""
