@@ -16,7 +16,7 @@ WORKERS ?= 2
 NATIVE := build/native
 FUZZ_SECS ?= 200
 
-.PHONY: help venv tflite native fuzz demo readme-picture test test-all test-mutants check lock clean
+.PHONY: help venv tflite emulated native fuzz demo readme-picture test test-all test-mutants check lock clean
 
 help:
 	@echo "make demo      export topformer-t for Android, verify it, segment a picture; into demo/"
@@ -26,6 +26,7 @@ help:
 	@echo "make check     ruff, ruff format, mypy --strict, import-linter"
 	@echo "make venv      .venv from requirements.lock, as every target does  (PYTHON=... picks one)"
 	@echo "make tflite    the classic tflite-runtime in an environment of its own, for the tests that try it"
+	@echo "make emulated  the ARM libraries and programs that emulated devices need  (qemu-user, cross compiler)"
 	@echo "make native    the C core: preprocessing, exact mask, overlay; edgevit then uses it  (cmake, cc)"
 	@echo "make fuzz      libFuzzer on the C core, 10 minutes  (FUZZ_SECS=200 for each of 3 programs; clang)"
 	@echo "make readme-picture   make demo, and then README.md's pictures anew"
@@ -53,6 +54,10 @@ $(STAMP): requirements.lock pyproject.toml
 # The classic tflite-runtime, in a directory of the user (docs/install.md); optional.
 tflite: $(STAMP)
 	@$(BIN)/edgevit device setup tflite
+
+# ARM cores to count on, in a directory of the user (docs/devices.md); optional.
+emulated: $(STAMP)
+	@$(BIN)/edgevit device setup emulated
 
 native:
 	@cmake -S runtimes/native -B $(NATIVE)/host >/dev/null

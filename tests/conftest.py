@@ -25,8 +25,10 @@ import pytest
 from edgevit.bundle.opened import Bundle, open_bundle
 from edgevit.deployment.export import deploy
 from edgevit.request.spec import DeploySpec
+from edgevit_runtimes.setup import emulated
 from edgevit_runtimes.setup import tflite as setup
 from edgevit_runtimes.setup.kept import MARKER
+from tests.support.native import need
 from tests.support.once import Shared, root_of_run, writable
 
 pytest_plugins = ("tests.support.plugin",)
@@ -82,6 +84,17 @@ def bundle_copy(host_bundle: Bundle, tmp_path: Path) -> Callable[[], Bundle]:
         return open_bundle(writable(place))
 
     return copy
+
+
+@pytest.fixture(scope="session")
+def emulated_device() -> None:
+    """Skips where emulated devices are not set up; where CI runs, they are."""
+    need("qemu-aarch64")
+    if emulated.find_emulated() is None:
+        missing = f"emulated devices are not set up here: {emulated.COMMAND}"
+        if os.environ.get("CI"):
+            pytest.fail(missing)
+        pytest.skip(missing)
 
 
 @pytest.fixture

@@ -20,7 +20,9 @@ from edgevit.difference import (
 )
 from edgevit.errors import CheckFailed, UsageError
 from edgevit_export.artifact import Artifact, TensorSpec, content_sha256
-from edgevit_runtimes.engines import chosen, open_session, versions
+from edgevit_runtimes.device import Device
+from edgevit_runtimes.devices import LOCAL, open_on, versions_on
+from edgevit_runtimes.engines import chosen
 from edgevit_runtimes.errors import DeviceFailed
 
 Status = Literal["executed", "evaluated", "not verified"]
@@ -125,13 +127,17 @@ class Verification:
 
 
 def check_parity(
-    artifact: Artifact, cases: Sequence[Case], bounds: Bounds, engine: str | None = None
+    artifact: Artifact,
+    cases: Sequence[Case],
+    bounds: Bounds,
+    engine: str | None = None,
+    device: Device = LOCAL,
 ) -> Verification:
-    """Reopen a file from the disk, check its hash, run every case and compare.
+    """Reopen a file from the disk, check its hash, run every case on the device and compare.
 
     Raises `CheckFailed` where a hash, an output's count or shape, or a bound does not hold. A
     runtime that this machine cannot have gives `not verified` with the reason; where `engine` names
-    a runtime other than the file's own, that raises too.
+    a runtime other than the file's own, or on another device, that raises too.
     """
     if content_sha256(artifact.path) != artifact.sha256:
         raise CheckFailed(
@@ -139,9 +145,9 @@ def check_parity(
         )
     entry = chosen(artifact.path, engine)
     try:
-        session = open_session(artifact.path, engine)
+        session = open_on(device, artifact.path, engine)
     except DeviceFailed as error:
-        if engine is not None:
+        if engine is not None or device != LOCAL:
             raise
         return Verification("not verified", error.message.rstrip("."))
     rows: list[_Row] = []
@@ -175,7 +181,7 @@ def check_parity(
         agreement=_worst(min, (row.agreement for row in rows)),
         sqnr=None if least is None else round(least, 2),
         cases=len(cases),
-        runtime=tuple(versions(entry).items()),
+        runtime=tuple(versions_on(device, entry).items()),
     )
     share = _worst(min, (row.explained for row in rows))
     _hold(artifact.path.name, verification, bounds, share, _worst(min, (row.kappa for row in rows)))

@@ -1,10 +1,16 @@
 """verify: every hash of a bundle, then every file run on the golden input, without torch."""
 
+from pathlib import Path
+
 from edgevit.bundle.manifest import FileEntry
 from edgevit.bundle.opened import Bundle
 from edgevit.bundle.parity import Bounds, Case, Verification, check_parity
 from edgevit.errors import CheckFailed
 from edgevit_export.artifact import Artifact
+from edgevit_runtimes.device import Device
+from edgevit_runtimes.devices import LOCAL, versions_on
+from edgevit_runtimes.engines import engine_of
+from edgevit_runtimes.errors import UnknownEngine
 
 # Of what was sealed: other kernels round otherwise, and do not double the noise.
 NOISE_ROOM = 6.0  # dB
@@ -17,36 +23,61 @@ def verify_bundle(
     atol: float | None = None,
     min_cosine: float | None = None,
     engine: str | None = None,
+    device: Device = LOCAL,
 ) -> dict[str, Verification]:
     """Check the bundle's files and run them again on its golden input; returns what was found, by
     path.
 
-    `engine` names the runtime to run them in, and narrows them to those that it opens. Raises
-    `BundleError`, `UsageError` and `CheckFailed` as `Bundle.check`, `Bundle.entries` and
-    `check_parity` do.
+    `device` is where they are run. `engine` names the runtime to run them in, and narrows them to
+    those that it opens. Raises `BundleError`, `UsageError` and `CheckFailed` as `Bundle.check`,
+    `Bundle.entries` and `check_parity` do.
     """
     bundle.check()
-    manifest = bundle.manifest
     files = bundle.entries(formats, engine)
-    verifications = {}
-    for file in files:
-        bounds = Bounds.of(file.precision, manifest.task == "segmentation", atol, min_cosine)
-        outputs = tuple(bundle.golden(spec.name) for spec in file.outputs)
-        case = Case("golden", (bundle.golden("input"),), outputs)
-        artifact = Artifact(
-            format=file.format,
-            path=bundle.checked(file),
-            precision=file.precision,
-            size=file.size,
-            sha256=file.sha256,
-            inputs=file.inputs,
-            outputs=file.outputs,
-            tools={},
-        )
-        verifications[file.path] = check_parity(artifact, [case], bounds, engine)
-        if atol is None and min_cosine is None:
-            _check_as_sealed(file, verifications[file.path])
-    return verifications
+    if not formats and engine is None:
+        files = [file for file in files if can_run(device, file)] or files
+    return {
+        file.path: verify_file(bundle, file, atol, min_cosine, engine, device) for file in files
+    }
+
+
+def can_run(device: Device, file: FileEntry) -> bool:
+    """Whether another device than this machine opens such files at all."""
+    try:
+        if device != LOCAL:
+            versions_on(device, engine_of(Path(file.path)))
+    except UnknownEngine:
+        return False
+    return True
+
+
+def verify_file(
+    bundle: Bundle,
+    file: FileEntry,
+    atol: float | None = None,
+    min_cosine: float | None = None,
+    engine: str | None = None,
+    device: Device = LOCAL,
+) -> Verification:
+    """Check one file's hash and run it on the golden input; raises as `verify_bundle` does."""
+    is_map = bundle.manifest.task == "segmentation"
+    bounds = Bounds.of(file.precision, is_map, atol, min_cosine)
+    outputs = tuple(bundle.golden(spec.name) for spec in file.outputs)
+    case = Case("golden", (bundle.golden("input"),), outputs)
+    artifact = Artifact(
+        format=file.format,
+        path=bundle.checked(file),
+        precision=file.precision,
+        size=file.size,
+        sha256=file.sha256,
+        inputs=file.inputs,
+        outputs=file.outputs,
+        tools={},
+    )
+    verification = check_parity(artifact, [case], bounds, engine, device)
+    if atol is None and min_cosine is None:
+        _check_as_sealed(file, verification)
+    return verification
 
 
 def _check_as_sealed(file: FileEntry, verification: Verification) -> None:

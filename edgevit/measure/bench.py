@@ -11,9 +11,12 @@ from edgevit.bundle.manifest import FileEntry
 from edgevit.bundle.opened import open_bundle
 from edgevit.bundle.ports import to_file
 from edgevit.bundle.sealing import whole_file
+from edgevit.bundle.verify import verify_file
 from edgevit_runtimes.bench import bench
+from edgevit_runtimes.device import Device, parse_device, require_runner
+from edgevit_runtimes.devices import versions_on
 from edgevit_runtimes.engines import engine_of, prepare
-from edgevit_runtimes.errors import DeviceFailed
+from edgevit_runtimes.errors import DeviceFailed, UnknownEngine
 from edgevit_runtimes.result import BenchResult
 
 
@@ -32,14 +35,20 @@ def bench_bundle(
 ) -> BenchResult:
     """Time each file of a bundle, or those of `formats`, on its golden input.
 
+    Each file is run on the device and compared with the golden outputs before it is timed.
+
     `engine` names the runtime to time them in, and narrows them to those that it opens. Files that
     this machine cannot run (Core ML off macOS) are left out unless they are asked for,
     or are all that there is. Raises what `Bundle.checked` and `edgevit_runtimes.bench.bench` raise.
     """
     bundle = open_bundle(path)
     files = bundle.entries(formats, engine)
+    place = parse_device(device)
+    require_runner(place)
     if not formats and engine is None:
-        files = _runnable(files)
+        files = _runnable(files, place)
+    for file in files:  # a file that computes something else has no latency
+        verify_file(bundle, file, engine=engine, device=place)
     picture = bundle.golden("input")
     return bench(
         [bundle.checked(file) for file in files],
@@ -51,21 +60,25 @@ def bench_bundle(
         min_secs=min_secs,
         max_secs=max_secs,
         repeat=repeat,
-        device=device,
+        device=place,
         progress=progress,
         engine=engine,
     )
 
 
-def _runnable(files: Sequence[FileEntry]) -> list[FileEntry]:
-    """The files whose runtime this machine has; all of them where it has none, to fail and say why.
+def _runnable(files: Sequence[FileEntry], device: Device) -> list[FileEntry]:
+    """The files whose runtime the device has; all of them where it has none, to fail and say why.
 
     What was verified at export does not tell: it may have been elsewhere, or left out.
     """
     kept = []
     for file in files:
-        with contextlib.suppress(DeviceFailed):
-            prepare(engine_of(Path(file.path)))
+        engine = engine_of(Path(file.path))
+        with contextlib.suppress(DeviceFailed, UnknownEngine):
+            if device.kind == "local":
+                prepare(engine)
+            else:
+                versions_on(device, engine)
             kept.append(file)
     return kept or list(files)
 

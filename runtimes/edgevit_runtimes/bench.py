@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from edgevit_runtimes.counting import count_files
 from edgevit_runtimes.device import (
     Device,
     check_threads,
@@ -43,12 +44,22 @@ def bench(
     `files[i]`. A repeat of a file is a cold start in a fresh process, then a fresh load, warm-up
     and timed runs in this one; the files take turns within a repeat, each repeat starting with
     the next file. `engine` opens all of them, where it is named. `progress(what, done, total)`
-    counts timed runs. Raises `BadSetting`, `UnknownDevice`, `UnknownEngine`, `MissingRuntime`,
-    `DeviceFailed` or `RunFailed`; the first four before anything is run.
+    counts timed runs. On an emulated core nothing is timed: one warm run is counted `repeat`
+    times (`counting.count_files`), and the other settings are not used.
+
+    Raises `BadSetting`, `UnknownDevice`, `UnknownEngine`, `MissingRuntime`, `DeviceFailed` or
+    `RunFailed`; the first four before anything is run.
     """
     settings = BenchSettings(tuple(threads), warmup, runs, min_secs, max_secs, repeat)
     where = parse_device(device) if isinstance(device, str) else device
     require_runner(where)
+    if where.kind == "emulated":
+        if settings.threads != (1,):
+            raise BadSetting("An emulated core counts on one thread.", next="--threads 1")
+        counted = count_files(
+            files, inputs, hashes, where, repeat=repeat, engine=engine, progress=progress
+        )
+        return BenchResult(where, machine_facts(), settings, (), counted)
     check_settings(settings, usable_cores())
     if not files or not len(files) == len(inputs) == len(hashes):
         raise BadSetting("Measuring needs at least one file, and inputs and a hash for each.")

@@ -68,11 +68,11 @@ def parse_device(text: str) -> Device:
 
 
 def require_runner(device: Device) -> None:
-    """Raise `UnknownDevice` for a device on which this version cannot measure."""
-    if device.kind != "local":
+    """Raise `UnknownDevice` for a device that this version has no runner for."""
+    if device.kind not in ("local", "emulated"):
         raise UnknownDevice(
-            f"This version measures on the device 'local' only, not on {str(device)!r}.",
-            next="edgevit bench BUNDLE --device local",
+            f"This version runs files on 'local' and 'emulated:CORE', not on {str(device)!r}.",
+            next="edgevit bench BUNDLE --device emulated:cortex-a77",
         )
 
 

@@ -4,10 +4,11 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from edgevit_runtimes.counting import CountRow
 from edgevit_runtimes.device import Device
 from edgevit_runtimes.timing import Timings, percentile_ms
 
-SCHEMA = 1
+SCHEMA = 2  # 2: `counted`
 STEADY = 0.05  # MLPerf Mobile: repeatable within 5 %
 NO_WINNER = "spread over 5 %: no winner"
 
@@ -18,6 +19,9 @@ COVERS = {
     "cold_first": "the first run in that process, from numpy inputs to numpy outputs",
     "warm": "one run in a long-lived process after warm-up, from numpy inputs to numpy outputs; no "
     "preprocessing and nothing after the file's own outputs",
+    "counted": "instructions of one warm run on an emulated core, on one thread, from inputs in "
+    "memory to outputs in memory; exact but for the runtimes' own randomness (0.01 %)",
+    "estimate": "what those instructions would take on that core; never a measurement",
 }
 
 
@@ -118,13 +122,13 @@ class BenchResult:
     machine: dict[str, object]
     settings: BenchSettings
     rows: tuple[BenchRow, ...]
+    counted: tuple[CountRow, ...] = ()  # on an emulated core, where nothing is timed
 
     @property
     def notes(self) -> tuple[str, ...]:
         """The rows' notes, each with its file and thread count."""
-        return tuple(
-            f"{row.file}, threads {row.threads}: {row.note}" for row in self.rows if row.note
-        )
+        timed = [f"{row.file}, threads {row.threads}: {row.note}" for row in self.rows if row.note]
+        return (*timed, *(f"{row.file}: {row.note}" for row in self.counted if row.note))
 
     def to_json(self) -> dict[str, object]:
         """JSON values only, raw samples included."""
@@ -136,5 +140,6 @@ class BenchResult:
             "settings": {**asdict(self.settings), "threads": list(self.settings.threads)},
             "covers": dict(COVERS),
             "rows": [row.to_json() for row in self.rows],
+            "counted": [row.to_json() for row in self.counted],
             "notes": list(self.notes),
         }

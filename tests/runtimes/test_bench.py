@@ -29,10 +29,12 @@ def test_files_of_two_engines_side_by_side(tiny: Any) -> None:
     )
     stored = json.loads(json.dumps(result.to_json()))
     assert stored == result.to_json()
-    assert stored["schema"] == 1
+    assert stored["schema"] == 2
     assert stored["device"] == "local"
     assert stored["machine"]["logical_cores"] >= 1
-    assert set(stored["covers"]) == {"cold_import", "cold_load", "cold_first", "warm"}
+    timed = {"cold_import", "cold_load", "cold_first", "warm"}
+    assert set(stored["covers"]) == {*timed, "counted", "estimate"}
+    assert stored["counted"] == []
     assert [row["engine"] for row in stored["rows"]] == ["onnxruntime", "litert"]
     for row, digest in zip(stored["rows"], hashes, strict=True):
         assert row["sha256"] == digest
@@ -87,7 +89,8 @@ def test_cold_times_are_medians_of_the_repeats() -> None:
         ({"files": []}, BadSetting, "at least one file"),
         ({"hashes": []}, BadSetting, "a hash for each"),
         ({"files": [Path("model.bin")]}, UnknownEngine, "none of the suffixes"),
-        ({"device": "adb"}, UnknownDevice, "'local' only, not on 'adb'"),
+        ({"device": "adb"}, UnknownDevice, "not on 'adb'"),
+        ({"device": "emulated:cortex-a77", "threads": (1, 2)}, BadSetting, "counts on one thread"),
         ({"device": "moon"}, UnknownDevice, "no device 'moon'"),
     ],
 )

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.metadata import distribution, version
 from pathlib import Path
 from types import MappingProxyType
 
@@ -16,6 +17,15 @@ SOURCES = Path(__file__).resolve().parents[2] / "runtimes" / "native"
 CROSS = "aarch64-linux-gnu"
 SYSROOT = Path("/usr") / CROSS  # of Debian's cross compiler
 EMULATOR = ("qemu-aarch64", "-cpu", "cortex-a76", "-L", str(SYSROOT))
+
+
+def runner_libraries() -> Path:
+    """The shared libraries of the ExecuTorch that is installed here."""
+    return executorch() / "lib"
+
+
+def executorch() -> Path:
+    return Path(str(distribution("executorch").locate_file("executorch")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +69,14 @@ def built(shared: Shared, name: str) -> Path:
     need(*build.needs)
 
     def make(folder: Path) -> Path:
+        options = list(build.options)
+        if name == "host":
+            options += [
+                f"-DEDGEVIT_EXECUTORCH={executorch()}",
+                f"-DEDGEVIT_EXECUTORCH_VERSION={version('executorch')}",
+            ]
         for command in (
-            ("cmake", "-S", str(SOURCES), "-B", str(folder), *build.options),
+            ("cmake", "-S", str(SOURCES), "-B", str(folder), *options),
             ("cmake", "--build", str(folder)),
         ):
             done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -101,11 +117,13 @@ def plugin(shared: Shared) -> Path:
     return shared("native-plugin", make)
 
 
-def count(shared: Shared, counts: Path, *words: str | Path) -> subprocess.CompletedProcess[str]:
+def count(
+    shared: Shared, counts: Path, *words: str | Path, more: str = ""
+) -> subprocess.CompletedProcess[str]:
     """Run an ARM program with its instructions counted, in an environment that never changes."""
     command = ["setarch", "-R", *EMULATOR[:1], "-seed", "1", *EMULATOR[1:]]
     return subprocess.run(
-        [*command, "-plugin", f"{plugin(shared)},out={counts}", *map(str, words)],
+        [*command, "-plugin", f"{plugin(shared)},out={counts}{more}", *map(str, words)],
         capture_output=True,
         text=True,
         check=False,

@@ -13,7 +13,8 @@ from edgevit.cli.options import AnyRuntime, BundlePath, Engine, Formats, Json, Q
 EXAMPLES = """\b
 Examples:
   edgevit bench out
-  edgevit bench out --format onnx,litert --threads 1,4 -o result.json"""
+  edgevit bench out --format onnx,litert --threads 1,4 -o result.json
+  edgevit bench out --device emulated:cortex-a77"""
 
 
 def bench(
@@ -21,7 +22,9 @@ def bench(
     device: Annotated[
         str,
         typer.Option(
-            metavar="DEVICE", help="The device to measure on. Only local in this version."
+            metavar="DEVICE",
+            help="The device to measure on: local, or emulated:CORE, which counts instructions"
+            " (emulated:cortex-a77).",
         ),
     ] = "local",
     formats: Formats = None,
@@ -63,9 +66,20 @@ def bench(
 
     Unlike the other commands, bench does not set OMP_WAIT_POLICY=PASSIVE, so the threads of the
     runtimes wait as in any other program. Measure on a machine that does nothing else.
+
+    On an emulated core (`edgevit device setup emulated`), nothing is timed: the instructions of one
+    warm run are counted, and what they would take on that core is estimated. Every file is first
+    compared with the golden outputs, on the device.
     """
     from edgevit.bundle.sealing import check_output_file
-    from edgevit.cli.views.bench import COLUMNS, bench_rows
+    from edgevit.cli.views.bench import (
+        COLUMNS,
+        COUNT_COLUMNS,
+        ESTIMATE_COLUMNS,
+        bench_rows,
+        count_rows,
+        estimate_rows,
+    )
     from edgevit.measure.bench import bench_bundle, write_result
 
     if output is not None:
@@ -92,6 +106,11 @@ def bench(
             terminal.done(f"wrote {output}")
         if as_json:
             print_json(result.to_json())
+        elif result.counted:
+            where = f"on arm64 (emulated {result.device.address})"
+            print_table(COUNT_COLUMNS, count_rows(result), f"Counted {where}, one warm run")
+            if estimated := estimate_rows(result):
+                print_table(ESTIMATE_COLUMNS, estimated, "Estimated from the counts, not measured")
         else:
             print_table(COLUMNS, bench_rows(result), "Milliseconds")
         terminal.note(

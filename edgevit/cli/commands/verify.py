@@ -1,6 +1,9 @@
 """`edgevit verify`."""
 
 import shlex
+from typing import Annotated
+
+import typer
 
 from edgevit.cli.choice import choose
 from edgevit.cli.console import Terminal, print_json, print_table
@@ -19,7 +22,8 @@ EXAMPLES = """\b
 Examples:
   edgevit verify out
   edgevit verify out --format onnx --json
-  edgevit verify out --runtime tflite-runtime"""
+  edgevit verify out --runtime tflite-runtime
+  edgevit verify out --device emulated:cortex-a77"""
 
 
 def verify(
@@ -29,10 +33,21 @@ def verify(
     engine: Engine = None,
     atol: Atol = None,
     min_cosine: MinCosine = None,
+    device: Annotated[
+        str,
+        typer.Option(
+            metavar="DEVICE",
+            help="Where to run the files: local, or emulated:CORE (emulated:cortex-a77).",
+        ),
+    ] = "local",
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Check every hash of a bundle, run every file on the golden picture, and compare.
+
+    With --device emulated:CORE the files are executed on the ARM instruction set, with the
+    runtimes' ARM libraries (`edgevit device setup emulated`). Files that no ARM library here opens
+    are left out, unless they are asked for.
 
     Exits with 1 if a hash is wrong or a difference too large. Needs the runtimes, but no exporter.
     """
@@ -43,19 +58,24 @@ def verify(
         verification_cells,
         verification_summary,
     )
+    from edgevit_runtimes.device import parse_device, require_runner
+    from edgevit_runtimes.devices import where
 
     with Terminal(quiet) as terminal:
         terminal.working(f"verify {bundle}")
         choice = choose(formats, runtime, engine)
+        place = parse_device(device)
+        require_runner(place)
         verified = verify_bundle(
-            open_bundle(bundle), choice.formats, atol, min_cosine, engine=choice.engine
+            open_bundle(bundle), choice.formats, atol, min_cosine, choice.engine, place
         )
         terminal.stop()
         if as_json:
             print_json({path: verification_summary(value) for path, value in verified.items()})
         else:
             rows = [[path, *verification_cells(v)] for path, v in verified.items()]
-            print_table(("file", *VERIFICATION_COLUMNS), rows, str(bundle))
+            on = "" if place.kind == "local" else f", executed on {where(place)}"
+            print_table(("file", *VERIFICATION_COLUMNS), rows, f"{bundle}{on}")
         terminal.done("all hashes are correct")
         here = any(value.status == "executed" for value in verified.values())
         quoted = shlex.quote(str(bundle))

@@ -2,12 +2,16 @@
 
 from pathlib import Path
 
+from edgevit_runtimes.counting import CountRow
+from edgevit_runtimes.estimate.kinds import KINDS
 from edgevit_runtimes.result import BenchResult
 
 COLUMNS = (
     *("file", "threads", "load", "first", "p10", "p50", "p90", "p99", "mean"),
     *("samples", "remark"),
 )
+COUNT_COLUMNS = ("file", "M instructions", *KINDS, "remark")
+ESTIMATE_COLUMNS = ("file", "computing, ms", "with memory, ms", "model")
 
 
 def bench_rows(result: BenchResult) -> list[list[str]]:
@@ -24,3 +28,30 @@ def bench_rows(result: BenchResult) -> list[list[str]]:
         ]
         for row in result.rows
     ]
+
+
+def count_rows(result: BenchResult) -> list[list[str]]:
+    """A row of `COUNT_COLUMNS` a file: what was executed on an emulated core."""
+    return [
+        [row.file, f"{row.instructions[0] / 1e6:.2f}", *_kinds(row), row.note or ""]
+        for row in result.counted
+    ]
+
+
+def estimate_rows(result: BenchResult) -> list[list[str]]:
+    """A row of `ESTIMATE_COLUMNS` a file that has an estimate."""
+    rows = []
+    for row in result.counted:
+        if (price := row.estimate) is not None:
+            interval = price.interval_ms
+            span = "-" if interval is None else f"{interval[0]:.1f} to {interval[1]:.1f}"
+            model = f"{price.tool}, {price.core.model}, {price.core.clock_ghz:g} GHz"
+            rows.append([row.file, f"{price.compute_ms:.1f}", span, model])
+    return rows
+
+
+def _kinds(row: CountRow) -> list[str]:
+    if row.kinds is None:
+        return ["-"] * len(KINDS)
+    total = sum(row.kinds.values())
+    return [f"{row.kinds[kind] / total:.0%}" for kind in KINDS]

@@ -8,6 +8,7 @@ from edgevit_runtimes.errors import RunFailed
 
 HEAD = "edgevit-count 1"
 LINE = re.compile(r"([0-9a-f]{1,16}) ([0-9]{1,19}) ((?:[0-9a-f]{8}){1,1024}) (\S+)")
+CACHES = re.compile(r"caches" + r" ([0-9]{1,19})" * 7)
 END = re.compile(r"end ([0-9]{1,19}) ([0-9]{1,19})")
 MOST_BYTES = 1 << 28
 
@@ -28,11 +29,27 @@ class Block:
 
 
 @dataclass(frozen=True, slots=True)
+class Traffic:
+    """What modelled caches asked for and wrote back, in lines of 64 bytes; one number a level."""
+
+    accesses: int
+    asked: tuple[int, int, int]  # of the level below: of L2, of L3, of the memory
+    written: tuple[int, int, int]
+
+    @property
+    def lines(self) -> tuple[int, int, int]:
+        """Moved between L1 and L2, L2 and L3, L3 and the memory."""
+        first, second, third = (a + w for a, w in zip(self.asked, self.written, strict=True))
+        return first, second, third
+
+
+@dataclass(frozen=True, slots=True)
 class Counts:
     """What was executed between the marks, the blocks with the most instructions first."""
 
     blocks: tuple[Block, ...]
     regions: int
+    traffic: Traffic | None = None
 
     @property
     def instructions(self) -> int:
@@ -55,7 +72,12 @@ def read_counts(path: Path) -> Counts:
     if end is None or lines[0] != HEAD:
         raise RunFailed("The instruction counts are broken off: the emulator did not end normally.")
     blocks = []
+    traffic = None
     for line in lines[1:-1]:
+        if (told := CACHES.fullmatch(line)) and traffic is None:
+            accesses, a1, w1, a2, w2, a3, w3 = map(int, told.groups())
+            traffic = Traffic(accesses, (a1, a2, a3), (w1, w2, w3))
+            continue
         found = LINE.fullmatch(line)
         if found is None:
             raise RunFailed("The instruction counts hold a line that is none.")
@@ -69,7 +91,7 @@ def read_counts(path: Path) -> Counts:
             )
         )
     blocks.sort(key=lambda block: (-block.instructions, block.address, block.opcodes))
-    counts = Counts(tuple(blocks), int(end[1]))
+    counts = Counts(tuple(blocks), int(end[1]), traffic)
     if counts.instructions != int(end[2]):
         raise RunFailed("The instruction counts do not add up to their own sum.")
     if not counts.regions:

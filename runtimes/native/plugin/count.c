@@ -1,6 +1,6 @@
 /* A plugin of QEMU's user emulation that counts instructions, block by block.
  *
- *   qemu-aarch64 -plugin libedgevit_count.so,out=FILE PROGRAM
+ *   qemu-aarch64 -plugin libedgevit_count.so,out=FILE[,caches=L1:L2:L3] PROGRAM
  *
  * The program marks what is measured by system calls that no kernel has: syscall(0x5eed, 1) begins,
  * syscall(0x5eed, 2) ends; several regions add up. FILE then has one line a translation block that
@@ -9,6 +9,10 @@
  *   ADDRESS EXECUTIONS OPCODES SYMBOL     (address, opcodes in hex; symbol "-" where there is none)
  *
  * after a first line `edgevit-count 1`, and before a last line `end REGIONS INSTRUCTIONS`.
+ *
+ * caches: sizes in KiB. A line `caches` then comes before the last: the accesses, and for each level
+ * the lines of 64 bytes that it asked for below and those that it wrote back. The model is LRU with
+ * write-allocation and 4, 8 and 16 ways, without prefetching; it is warm where the program is.
  *
  * QEMU's plugin header is not packaged by Debian. What is used of its interface (version 1, QEMU 4.2
  * to 9; docs/devel/tcg-plugins.rst) is declared here.
@@ -41,6 +45,14 @@ uint64_t qemu_plugin_tb_vaddr(const struct qemu_plugin_tb *);
 struct qemu_plugin_insn *qemu_plugin_tb_get_insn(const struct qemu_plugin_tb *, size_t);
 const void *qemu_plugin_insn_data(const struct qemu_plugin_insn *);
 const char *qemu_plugin_insn_symbol(const struct qemu_plugin_insn *);
+typedef uint32_t plugin_access;
+enum plugin_registers { NO_REGISTERS };
+enum plugin_direction { LOADS = 1, STORES, BOTH };
+void qemu_plugin_register_vcpu_mem_cb(struct qemu_plugin_insn *,
+                                      void (*)(unsigned int, plugin_access, uint64_t, void *),
+                                      enum plugin_registers, enum plugin_direction, void *);
+unsigned int qemu_plugin_mem_size_shift(plugin_access);
+bool qemu_plugin_mem_is_store(plugin_access);
 
 EXPORTED int qemu_plugin_version = 1;
 
@@ -73,6 +85,61 @@ static void *claim(size_t bytes) {
   return memory;
 }
 
+enum { LEVELS = 3, LINE_BITS = 6, DIRTY = 1 };
+static const uint32_t WAYS[LEVELS] = {4, 8, 16};
+
+typedef struct {
+  uint64_t *lines; /* [sets][ways], the last used first: (line + 1) << 1 | DIRTY; 0: empty */
+  uint64_t sets;
+  uint64_t asked, written; /* below, within regions */
+} cache;
+static cache caches[LEVELS];
+static uint64_t accesses;
+static bool modelled;
+
+static void touch(int level, uint64_t line, bool dirty) {
+  if (level == LEVELS) return;
+  cache *here = &caches[level];
+  uint64_t *set = here->lines + line % here->sets * WAYS[level], wanted = (line + 1) << 1;
+  uint32_t ways = WAYS[level], way = 0;
+  while (way < ways && (set[way] & ~(uint64_t)DIRTY) != wanted) way++;
+  uint64_t entry = wanted | dirty;
+  if (way < ways) {
+    entry |= set[way] & DIRTY;
+  } else {
+    way = ways - 1;
+    uint64_t victim = set[way];
+    if (within) here->asked++;
+    if (victim & DIRTY) {
+      if (within) here->written++;
+      touch(level + 1, (victim >> 1) - 1, true);
+    }
+    touch(level + 1, line, false);
+  }
+  memmove(set + 1, set, way * sizeof *set);
+  set[0] = entry;
+}
+
+static void accessed(unsigned int cpu, plugin_access access, uint64_t address, void *data) {
+  (void)cpu, (void)data;
+  uint64_t first = address >> LINE_BITS;
+  uint64_t last = (address + (UINT64_C(1) << qemu_plugin_mem_size_shift(access)) - 1) >> LINE_BITS;
+  bool store = qemu_plugin_mem_is_store(access);
+  if (within) accesses++;
+  for (uint64_t line = first; line <= last; line++) touch(0, line, store);
+}
+
+static bool model_caches(const char *sizes) {
+  unsigned long kib[LEVELS];
+  if (sscanf(sizes, "%lu:%lu:%lu", &kib[0], &kib[1], &kib[2]) != LEVELS) return false;
+  for (int i = 0; i < LEVELS; i++) {
+    caches[i].sets = (uint64_t)kib[i] * 1024 / 64 / WAYS[i];
+    if (!caches[i].sets || kib[i] > 1 << 20) return false;
+    caches[i].lines = claim(caches[i].sets * WAYS[i] * sizeof(uint64_t));
+  }
+  return modelled = true;
+}
+
 /* QEMU translates a block again after it has flushed its buffer; the counter stays the same one. */
 static block *block_of(const struct qemu_plugin_tb *translated) {
   uint64_t address = qemu_plugin_tb_vaddr(translated);
@@ -103,6 +170,9 @@ static block *block_of(const struct qemu_plugin_tb *translated) {
 static void translated(plugin_id id, struct qemu_plugin_tb *tb) {
   (void)id;
   qemu_plugin_register_vcpu_tb_exec_inline(tb, INLINE_ADD_U64, &block_of(tb)->executions, 1);
+  for (size_t i = 0; modelled && i < qemu_plugin_tb_n_insns(tb); i++)
+    qemu_plugin_register_vcpu_mem_cb(qemu_plugin_tb_get_insn(tb, i), accessed, NO_REGISTERS, BOTH,
+                                     NULL);
 }
 
 static void mark(bool begin) {
@@ -137,6 +207,12 @@ static void finish(plugin_id id, void *data) {
       for (uint32_t k = 0; k < b->count; k++) fprintf(file, "%08" PRIx32, b->opcodes[k]);
       fprintf(file, " %s\n", b->symbol ? b->symbol : "-");
     }
+  if (modelled) {
+    fprintf(file, "caches %" PRIu64, accesses);
+    for (int i = 0; i < LEVELS; i++)
+      fprintf(file, " %" PRIu64 " %" PRIu64, caches[i].asked, caches[i].written);
+    fputc('\n', file);
+  }
   fprintf(file, "end %" PRIu64 " %" PRIu64 "\n", regions, instructions);
   if (ferror(file) | fclose(file)) die("cannot write its output");
 }
@@ -146,6 +222,10 @@ EXPORTED int qemu_plugin_install(plugin_id id, const struct qemu_plugin_info *in
   (void)info;
   for (int i = 0; i < argc; i++)
     if (!strncmp(argv[i], "out=", 4)) output = strdup(argv[i] + 4);
+    else if (strncmp(argv[i], "caches=", 7) || !model_caches(argv[i] + 7)) {
+      fprintf(stderr, "edgevit-count: does not know %s\n", argv[i]);
+      return -1;
+    }
   if (!output) {
     fprintf(stderr, "edgevit-count: out=FILE is missing\n");
     return -1;

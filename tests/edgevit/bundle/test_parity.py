@@ -25,6 +25,7 @@ from edgevit.bundle.parity import (
 from edgevit.difference import absolute, agreement, cosine, difference, explained, kappa, sqnr
 from edgevit.errors import CheckFailed, UsageError
 from edgevit_export.artifact import Artifact, TensorSpec, content_sha256, content_size
+from edgevit_runtimes.device import Device
 
 NAN, INF = float("nan"), float("inf")
 
@@ -310,15 +311,17 @@ def test_a_constant_output_fails_whatever_the_bounds(adds_one):
 def test_a_runtime_that_this_machine_cannot_have_is_no_failure(adds_one, monkeypatch):
     from edgevit_runtimes.errors import DeviceFailed
 
-    def refuse(path, engine):
+    def refuse(device, path, engine):
         raise DeviceFailed("Core ML runs on macOS only.")
 
-    monkeypatch.setattr(parity, "open_session", refuse)
+    monkeypatch.setattr(parity, "open_on", refuse)
     found = check_parity(adds_one, [case()], Bounds())
     assert (found.status, found.reason) == ("not verified", "Core ML runs on macOS only")
     assert (found.difference, found.cases) == (None, 0)
     with pytest.raises(DeviceFailed):  # asked for by name, it is one
         check_parity(adds_one, [case()], Bounds(), "onnxruntime")
+    with pytest.raises(DeviceFailed):  # and on a device that was asked for
+        check_parity(adds_one, [case()], Bounds(), device=Device("emulated", "cortex-a77"))
 
 
 def file_that_returns(path, array, want, precision="fp32"):
@@ -535,7 +538,7 @@ def test_an_output_that_is_missing_is_found(adds_one, monkeypatch):
         def run(self, *_):
             return ()
 
-    monkeypatch.setattr(parity, "open_session", lambda *_: Silent())
+    monkeypatch.setattr(parity, "open_on", lambda *_: Silent())
     with pytest.raises(CheckFailed, match=r"m\.onnx has 0 outputs, the network 1"):
         check_parity(adds_one, [one], Bounds())
 

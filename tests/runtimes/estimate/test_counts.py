@@ -4,7 +4,7 @@ import pytest
 
 from edgevit_runtimes.errors import RunFailed
 from edgevit_runtimes.estimate import counts as module
-from edgevit_runtimes.estimate.counts import Block, read_counts
+from edgevit_runtimes.estimate.counts import Block, Traffic, read_counts
 
 GOOD = """edgevit-count 1
 5500000820 3 f1000421d65f03c0 memcpy
@@ -26,6 +26,16 @@ def test_blocks_come_with_the_most_instructions_first(tmp_path: Path) -> None:
         Block(0x5500000820, 3, (0xF1000421, 0xD65F03C0), "memcpy"),
     )
     assert (counts.instructions, counts.regions) == (106, 1)
+
+
+def test_traffic_is_read_where_caches_were_modelled(tmp_path: Path) -> None:
+    assert read_counts(written(tmp_path, GOOD)).traffic is None
+    text = GOOD.replace("end 1", "caches 90 10 3 7 2 5 1\nend 1")
+    traffic = read_counts(written(tmp_path, text)).traffic
+    assert traffic == Traffic(90, (10, 7, 5), (3, 2, 1))
+    assert traffic.lines == (13, 9, 6)
+    with pytest.raises(RunFailed, match="a line that is none"):
+        read_counts(written(tmp_path, text.replace("90 10", "90")))
 
 
 @pytest.mark.parametrize(

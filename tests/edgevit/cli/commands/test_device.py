@@ -75,7 +75,7 @@ def test_a_refusal_is_a_sentence_and_a_code(monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (("setup", "tensorrt"), "There is no runtime 'tensorrt' to set up; known: tflite."),
+        (("setup", "tensorrt"), "There is no 'tensorrt' to set up; known: emulated, tflite."),
         (("setup",), "Missing argument 'NAME'."),
         (("remove",), "No such command 'remove'."),
     ],

@@ -35,7 +35,7 @@ LOOP = """
 """
 
 
-def counted(shared: Shared, folder: Path, assembly: str) -> Path:
+def counted(shared: Shared, folder: Path, assembly: str, caches: str = "") -> Path:
     """Assemble a program of no library, run it, and return the plugin's file."""
     need("aarch64-linux-gnu-gcc", "qemu-aarch64")
     source, program, counts = folder / "loop.s", folder / "loop", folder / "counts"
@@ -43,7 +43,7 @@ def counted(shared: Shared, folder: Path, assembly: str) -> Path:
     subprocess.run(
         ["aarch64-linux-gnu-gcc", "-nostdlib", "-static", "-o", program, source], check=True
     )
-    done = count(shared, counts, program)
+    done = count(shared, counts, program, more=f",caches={caches}" if caches else "")
     assert done.returncode == 0, done.stderr
     return counts
 
@@ -85,3 +85,60 @@ def test_a_program_without_marks_is_said_to_have_none(shared: Shared, tmp_path: 
     file = counted(shared, tmp_path, MARKS.replace("0x5eed", "0x5eee").format(body=""))
     with pytest.raises(RunFailed, match="did not mark"):
         read_counts(file)
+
+
+STREAM = """
+    adrp x2, buffer
+    add x2, x2, :lo12:buffer
+    mov x1, #{lines}
+1:  ldr x3, [x2], #64
+    subs x1, x1, #1
+    b.ne 1b
+"""
+
+
+@pytest.mark.parametrize(
+    ("kib", "asked"),
+    [
+        (32, (0, 0, 0)),  # warm in the first cache
+        (256, (4096, 0, 0)),  # too large for it: least recently used means every line is gone
+        (1024, (16384, 16384, 0)),
+        (8192, (131072, 131072, 131072)),
+    ],
+)
+def test_caches_are_modelled(
+    shared: Shared, tmp_path: Path, kib: int, asked: tuple[int, int, int]
+) -> None:
+    stream = STREAM.format(lines=kib * 16)
+    warm = (
+        MARKS.replace("_start:\n", f"_start:\n{stream}")
+        + f".bss\n.align 12\nbuffer: .skip {kib * 1024}\n"
+    )
+    file = counted(shared, tmp_path, warm.format(body=stream), caches="64:512:4096")
+    traffic = read_counts(file).traffic
+    assert traffic is not None
+    assert traffic.accesses == kib * 16
+    assert traffic.asked == asked
+    assert traffic.written == (0, 0, 0)
+
+
+def test_what_was_stored_is_written_back(shared: Shared, tmp_path: Path) -> None:
+    stream = STREAM.format(lines=4096).replace("ldr x3", "str x3")
+    assembly = MARKS + ".bss\n.align 12\nbuffer: .skip 262144\n"
+    traffic = read_counts(
+        counted(shared, tmp_path, assembly.format(body=stream * 2), caches="64:512:4096")
+    ).traffic
+    assert traffic is not None
+    # Twice 4096 lines, of which 1024 stay in the first cache.
+    assert traffic.asked[0] == 8192
+    assert traffic.written[0] == 8192 - 1024
+
+
+@pytest.mark.parametrize("word", ["caches=64", "caches=0:1:1", "caches=9999999:1:1", "size=3"])
+def test_the_plugin_refuses_what_it_does_not_know(
+    shared: Shared, tmp_path: Path, word: str
+) -> None:
+    need("qemu-aarch64")
+    done = count(shared, tmp_path / "counts", "/bin/true", more=f",{word}")
+    assert done.returncode != 0
+    assert f"does not know {word}" in done.stderr

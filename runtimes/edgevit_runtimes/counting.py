@@ -1,0 +1,110 @@
+"""Counts what exported files execute on an emulated core, and estimates what that would take."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgevit_runtimes.cores import CORES
+from edgevit_runtimes.device import Device
+from edgevit_runtimes.engines import chosen
+from edgevit_runtimes.errors import BadSetting, MissingRuntime
+from edgevit_runtimes.estimate.latency import Estimate, estimate, kinds
+from edgevit_runtimes.runners import emulated
+from edgevit_runtimes.session import Array
+from edgevit_runtimes.setup.emulated import require_emulated
+
+CountProgress = Callable[[str, int, int], None]
+SAME = 1e-4  # of the instructions: two runs of one file differ by less
+
+
+@dataclass(frozen=True, slots=True)
+class CountRow:
+    """One file on one core: the instructions of each repeat, and the estimate of the first."""
+
+    file: str
+    sha256: str
+    engine: str
+    versions: dict[str, str]
+    instructions: tuple[int, ...]  # one a repeat
+    kinds: dict[str, int] | None  # None: LLVM is not installed
+    estimate: Estimate | None
+    missing: str | None = None  # why there is no estimate
+
+    @property
+    def spread(self) -> float | None:
+        """(largest - smallest) / smallest of the repeats; None for a single one."""
+        if len(self.instructions) < 2:
+            return None
+        return (max(self.instructions) - min(self.instructions)) / min(self.instructions)
+
+    @property
+    def note(self) -> str | None:
+        """Why this row is no ground for a comparison, if so."""
+        if self.spread is not None and self.spread > SAME:
+            return f"counts differ by {self.spread:.3%}, more than {SAME:.2%}"
+        return self.missing
+
+    def to_json(self) -> dict[str, object]:
+        """JSON values only."""
+        return {
+            "file": self.file,
+            "sha256": self.sha256,
+            "engine": self.engine,
+            "versions": dict(self.versions),
+            "threads": 1,
+            "instructions": list(self.instructions),
+            "kinds": self.kinds,
+            "estimate": None if self.estimate is None else self.estimate.to_json(),
+            "spread": self.spread,
+            "note": self.note,
+        }
+
+
+def count_files(
+    files: Sequence[Path],
+    inputs: Sequence[Sequence[Array]],
+    hashes: Sequence[str],
+    device: Device,
+    *,
+    repeat: int = 2,
+    engine: str | None = None,
+    progress: CountProgress | None = None,
+) -> tuple[CountRow, ...]:
+    """Count one warm run of each file, `repeat` times, on one thread.
+
+    `inputs[i]` and `hashes[i]` belong to `files[i]`. Raises `BadSetting`, `UnknownEngine`,
+    `MissingRuntime` with the command that sets the emulator up, `DeviceFailed` or `RunFailed`.
+    """
+    if repeat < 1 or not files or not len(files) == len(inputs) == len(hashes):
+        raise BadSetting("Counting needs at least one file and one repeat.")
+    core = CORES[device.address or ""]
+    engines = [chosen(path, engine) for path in files]
+    versions = [emulated.versions(entry) for entry in engines]
+    require_emulated()
+    rows = []
+    for i, (path, entry) in enumerate(zip(files, engines, strict=True)):
+        runs = []
+        for turn in range(repeat):
+            if progress is not None:
+                label = f"{path.name} on {core.name}, repeat {turn + 1} of {repeat}"
+                progress(label, i * repeat + turn, len(files) * repeat)
+            # The first models caches for the estimate, which changes no count and takes longer.
+            counted = emulated.count(path, entry, core.name, inputs[i], caches=turn == 0)
+            runs.append(counted.counts)
+        try:
+            mix, price, missing = kinds(runs[0]), estimate(runs[0], core), None
+        except MissingRuntime as error:
+            mix, price, missing = None, None, f"no estimate: {error.message} Next: {error.next}"
+        rows.append(
+            CountRow(
+                path.name,
+                hashes[i],
+                entry.name,
+                versions[i],
+                tuple(counts.instructions for counts in runs),
+                mix,
+                price,
+                missing,
+            )
+        )
+    return tuple(rows)
