@@ -29,6 +29,7 @@ from edgevit.networks.system import ALL_FORMATS, Pass, Stage, System, alone
 from edgevit.networks.zoo import SYSTEMS
 
 TOLERANCE = 1e-9  # float64; what is exact in algebra differs by rounding alone
+REPORT_IT = "export with --no-reparameterize, and report this with the model's name"
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +235,12 @@ def run_line(
         if state == was:
             continue
         after, outputs = count_ops(model, example)
+        shapes, wanted = ([list(tensor.shape) for tensor in some] for some in (outputs, reference))
+        if shapes != wanted:
+            raise CheckFailed(
+                f"The pass {line.name} changed the network's outputs from {wanted} to {shapes}.",
+                next=REPORT_IT,
+            )
         worst = max(
             difference(got.numpy(), want.numpy())
             for got, want in zip(outputs, reference, strict=True)
@@ -242,7 +249,7 @@ def run_line(
             raise CheckFailed(
                 f"The pass {line.name} changed the network's output by {worst:.1e}"
                 f" (allowed {TOLERANCE:.0e}).",
-                next="export with --no-reparameterize, and report this with the model's name",
+                next=REPORT_IT,
             )
         change = {op: after[op] - before[op] for op in before | after if after[op] != before[op]}
         report(PassReport(line.name, stage, before.total(), after.total(), change, worst))

@@ -372,15 +372,24 @@ def test_a_pass_that_breaks_one_of_several_outputs_is_named(filled, own_passes, 
         run_line(network, "common")
 
 
-def test_a_pass_that_drops_an_output_does_not_go_through(filled, monkeypatch):
-    def fewer(model, example):
+@pytest.mark.parametrize(
+    "changed",
+    [
+        lambda outputs: outputs[:-1],
+        lambda outputs: (*outputs, outputs[0]),
+        lambda outputs: (outputs[0].flatten(), *outputs[1:]),
+    ],
+    ids=["one fewer", "one more", "another shape"],
+)
+def test_a_pass_that_changes_what_is_returned_is_named(filled, monkeypatch, changed):
+    def other_outputs(model, example):
         plain = model.forward
-        model.forward = lambda x: plain(x)[:-1]
+        model.forward = lambda x: changed(plain(x))
         return model
 
-    monkeypatch.setattr(line, "PASSES", (Pass(fewer, "common", ALL_FORMATS, "a test's"),))
+    monkeypatch.setattr(line, "PASSES", (Pass(other_outputs, "common", ALL_FORMATS, "a test's"),))
     network = network_of(filled, "topformer-t-features", (64, 64))
-    with pytest.raises(ValueError, match="zip"):
+    with pytest.raises(CheckFailed, match="The pass other-outputs changed the network's outputs"):
         run_line(network, "common")
 
 
