@@ -202,8 +202,7 @@ def cell(found: Mapping[str, Any]) -> str:
         parts.append(f"rank {found['facts']['highest rank']}")
     if found["facts"].get(FACT, "").startswith("needs"):
         parts.append(found["facts"][FACT].partition(":")[0])
-    seconds = found["export_cpu_seconds"]
-    return ", ".join(parts if seconds is None else [*parts, f"{seconds:.0f} s"])
+    return ", ".join([*parts, f"{found['export_cpu_seconds']:.0f} s"])
 
 
 def table(rows: Mapping[str, Any]) -> str:
