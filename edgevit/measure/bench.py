@@ -12,12 +12,13 @@ from edgevit.bundle.opened import open_bundle
 from edgevit.bundle.ports import to_file
 from edgevit.bundle.sealing import whole_file
 from edgevit.bundle.verify import verify_file
-from edgevit_runtimes.bench import bench
-from edgevit_runtimes.device import Device, parse_device, require_runner
+from edgevit.errors import UsageError
+from edgevit_runtimes.bench import bench, journal_of
+from edgevit_runtimes.device import Device, parse_device
 from edgevit_runtimes.devices import versions_on
 from edgevit_runtimes.engines import engine_of, prepare
 from edgevit_runtimes.errors import DeviceFailed, UnknownEngine
-from edgevit_runtimes.result import BenchResult
+from edgevit_runtimes.result import BenchResult, BenchSettings
 
 
 def bench_bundle(
@@ -32,10 +33,14 @@ def bench_bundle(
     repeat: int = 3,
     progress: Callable[[str, int, int], None] | None = None,
     engine: str | None = None,
+    output: Path | None = None,
+    resume: bool = False,
 ) -> BenchResult:
     """Time each file of a bundle, or those of `formats`, on its golden input.
 
-    Each file is run on the device and compared with the golden outputs before it is timed.
+    Each file is run on the device and compared with the golden outputs before it is timed. With
+    `output` the result is written there, and until it is whole each repeat to `output`.jsonl, from
+    which `resume` goes on.
 
     `engine` names the runtime to time them in, and narrows them to those that it opens. Files that
     this machine cannot run (Core ML off macOS) are left out unless they are asked for,
@@ -44,16 +49,25 @@ def bench_bundle(
     bundle = open_bundle(path)
     files = bundle.entries(formats, engine)
     place = parse_device(device)
-    require_runner(place)
     if not formats and engine is None:
         files = _runnable(files, place)
     for file in files:  # a file that computes something else has no latency
         verify_file(bundle, file, engine=engine, device=place)
     picture = bundle.golden("input")
-    return bench(
+    hashes = [file.sha256 for file in files]
+    settings = BenchSettings(tuple(threads), warmup, runs, min_secs, max_secs, repeat)
+    journal = None
+    if output is not None and place.kind != "emulated":
+        journal = journal_of(output, place, settings, hashes)
+    if resume and journal is None:
+        raise UsageError(
+            "--resume goes on with a measurement that was to be written to a file.",
+            next="edgevit bench BUNDLE --device DEVICE --resume -o result.json",
+        )
+    result = bench(
         [bundle.checked(file) for file in files],
         [[to_file(picture, file.inputs[0])] for file in files],
-        [file.sha256 for file in files],
+        hashes,
         threads=threads,
         warmup=warmup,
         runs=runs,
@@ -63,7 +77,14 @@ def bench_bundle(
         device=place,
         progress=progress,
         engine=engine,
+        journal=journal,
+        resume=resume,
     )
+    if output is not None:
+        write_result(result, output)
+    if journal is not None:
+        journal.end()
+    return result
 
 
 def _runnable(files: Sequence[FileEntry], device: Device) -> list[FileEntry]:

@@ -1,7 +1,8 @@
 """Times exported files on a device: cold and warm, for each thread count, repeated."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from edgevit_runtimes.counting import count_files
@@ -10,15 +11,16 @@ from edgevit_runtimes.device import (
     check_threads,
     machine_facts,
     parse_device,
-    require_runner,
     usable_cores,
 )
-from edgevit_runtimes.engines import chosen, prepare, versions
+from edgevit_runtimes.devices import shell_of, versions_on
+from edgevit_runtimes.engines import chosen, prepare
 from edgevit_runtimes.errors import BadSetting
+from edgevit_runtimes.journal import Journal
+from edgevit_runtimes.meters import Job, meter
 from edgevit_runtimes.result import BenchResult, BenchRow, BenchSettings
-from edgevit_runtimes.runners import local
 from edgevit_runtimes.session import Array
-from edgevit_runtimes.timing import Progress, Timings
+from edgevit_runtimes.timing import Progress
 
 BenchProgress = Callable[[str, int, int], None]
 
@@ -37,6 +39,8 @@ def bench(
     device: str | Device = "local",
     progress: BenchProgress | None = None,
     engine: str | None = None,
+    journal: Journal | None = None,
+    resume: bool = False,
 ) -> BenchResult:
     """Measure each file at each thread count, `repeat` times, with its own inputs.
 
@@ -45,14 +49,14 @@ def bench(
     and timed runs in this one; the files take turns within a repeat, each repeat starting with
     the next file. `engine` opens all of them, where it is named. `progress(what, done, total)`
     counts timed runs. On an emulated core nothing is timed: one warm run is counted `repeat`
-    times (`counting.count_files`), and the other settings are not used.
+    times (`counting.count_files`), and the other settings are not used. `journal` keeps each repeat
+    as soon as it is measured; with `resume`, those that it has are not measured again.
 
     Raises `BadSetting`, `UnknownDevice`, `UnknownEngine`, `MissingRuntime`, `DeviceFailed` or
     `RunFailed`; the first four before anything is run.
     """
     settings = BenchSettings(tuple(threads), warmup, runs, min_secs, max_secs, repeat)
     where = parse_device(device) if isinstance(device, str) else device
-    require_runner(where)
     if where.kind == "emulated":
         if settings.threads != (1,):
             raise BadSetting("An emulated core counts on one thread.", next="--threads 1")
@@ -60,54 +64,69 @@ def bench(
             files, inputs, hashes, where, repeat=repeat, engine=engine, progress=progress
         )
         return BenchResult(where, machine_facts(), settings, (), counted)
-    check_settings(settings, usable_cores())
+    # Another device has its own number of cores; the runner takes 64 threads at most.
+    check_settings(settings, usable_cores() if where.kind == "local" else 64)
     if not files or not len(files) == len(inputs) == len(hashes):
         raise BadSetting("Measuring needs at least one file, and inputs and a hash for each.")
     engines = [chosen(path, engine) for path in files]
     for entry in engines:
-        prepare(entry)
+        versions_on(where, entry) if where.kind != "local" else prepare(entry)
     machine = machine_facts()  # before the load that measuring makes itself
-
-    total = len(settings.threads) * repeat * len(files) * runs
+    keys = [
+        (place, count, turn)
+        for count in settings.threads
+        for turn in range(repeat)
+        for place in _turns(len(files), turn)
+    ]
+    repeats = journal.known() if journal is not None and resume else {}
+    if journal is not None and not resume:
+        journal.begin()
     done = 0
+    with meter(where, lambda: shell_of(where), engine) as measured:
+        for key in keys:
+            i, count, turn = key
+            label = f"{files[i].name}, threads {count}, repeat {turn + 1} of {repeat}"
+            within = _within(progress, label, done, len(keys) * runs)
+            within(0, runs)
+            if key not in repeats:
+                job = Job(files[i], engines[i], inputs[i], count, warmup, runs, min_secs, max_secs)
+                repeats[key] = measured.repeat(job, within)
+                if journal is not None:
+                    journal.add(key, repeats[key])
+            done += runs
     rows = []
     for count in settings.threads:
-        imports: list[list[float]] = [[] for _ in files]
-        timings: list[list[Timings]] = [[] for _ in files]
-        for turn in range(repeat):
-            for place in range(len(files)):
-                i = (place + turn) % len(files)
-                label = f"{files[i].name}, threads {count}, repeat {turn + 1} of {repeat}"
-                within = _within(progress, label, done, total)
-                within(0, runs)
-                cold = local.cold_start(files[i], inputs[i], count, engine=engine)
-                samples = local.warm(
-                    files[i],
-                    inputs[i],
-                    count,
-                    warmup,
-                    runs,
-                    min_secs,
-                    max_secs,
-                    within,
-                    engine,
+        for i, path in enumerate(files):
+            of_row = [repeats[i, count, turn] for turn in range(repeat)]
+            peaks = [one.peak_rss_kib for one in of_row if one.peak_rss_kib is not None]
+            rows.append(
+                BenchRow(
+                    file=path.name,
+                    sha256=hashes[i],
+                    engine=engines[i].name,
+                    versions=versions_on(where, engines[i]),
+                    threads=count,
+                    cold_imports_s=tuple(one.import_s for one in of_row),
+                    repeats=tuple(one.timings for one in of_row),
+                    flags=tuple(dict.fromkeys(flag for one in of_row for flag in one.flags)),
+                    states=tuple(one.states for one in of_row if one.states),
+                    peak_rss_kib=max(peaks, default=None),
                 )
-                done += runs
-                imports[i].append(cold.import_s)
-                timings[i].append(Timings(cold.load_s, cold.first_s, samples))
-        rows += [
-            BenchRow(
-                file=path.name,
-                sha256=digest,
-                engine=entry.name,
-                versions=versions(entry),
-                threads=count,
-                cold_imports_s=tuple(imports[i]),
-                repeats=tuple(timings[i]),
             )
-            for i, (path, digest, entry) in enumerate(zip(files, hashes, engines, strict=True))
-        ]
     return BenchResult(where, machine, settings, tuple(rows))
+
+
+def journal_of(
+    path: Path, device: Device, settings: BenchSettings, hashes: Sequence[str]
+) -> Journal:
+    """The journal of a measurement that is written to `path`."""
+    head = {"device": str(device), "settings": asdict(settings), "sha256": list(hashes)}
+    return Journal(path.with_name(f"{path.name}.jsonl"), head)
+
+
+def _turns(count: int, turn: int) -> Iterator[int]:
+    """The files of a repeat, each repeat beginning with the next one."""
+    return ((place + turn) % count for place in range(count))
 
 
 def check_settings(settings: BenchSettings, cores: int) -> None:

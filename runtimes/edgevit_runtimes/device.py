@@ -44,8 +44,7 @@ class Device:
 def parse_device(text: str) -> Device:
     """A device from `local`, `adb[:SERIAL]`, `ssh:USER@HOST` or `emulated:CORE`.
 
-    Raises `UnknownDevice` for anything else. Whether this version has a runner for the device is
-    told by `require_runner`.
+    Raises `UnknownDevice` for anything else.
     """
     kind, colon, address = text.partition(":")
     match kind:
@@ -65,15 +64,6 @@ def parse_device(text: str) -> Device:
             )
         case _:
             raise UnknownDevice(f"There is no device {text!r}; a device is one of {GRAMMAR}.")
-
-
-def require_runner(device: Device) -> None:
-    """Raise `UnknownDevice` for a device that this version has no runner for."""
-    if device.kind not in ("local", "emulated"):
-        raise UnknownDevice(
-            f"This version runs files on 'local' and 'emulated:CORE', not on {str(device)!r}.",
-            next="edgevit bench BUNDLE --device emulated:cortex-a77",
-        )
 
 
 def usable_cores() -> int:

@@ -8,11 +8,13 @@ from edgevit_runtimes.counting import CountRow
 from edgevit_runtimes.device import Device
 from edgevit_runtimes.timing import Timings, percentile_ms
 
-SCHEMA = 2  # 2: `counted`
+SCHEMA = 2  # 2: `counted`, `peak_rss_kib`, `states`
 STEADY = 0.05  # MLPerf Mobile: repeatable within 5 %
 NO_WINNER = "spread over 5 %: no winner"
 
 COVERS = {
+    "native": "on a board or a phone the native runner is timed: nothing is imported, cold_load is "
+    "from its library to a file that can run, warm from and to memory, and outputs are copied",
     "cold_import": "a fresh process imports the runtime's Python packages; not part of cold_load",
     "cold_load": "the same process opens the file (which the system may hold in memory), parses it "
     "and allocates, until it can run; without starting Python and without imports",
@@ -46,8 +48,11 @@ class BenchRow:
     engine: str
     versions: dict[str, str]
     threads: int
-    cold_imports_s: tuple[float, ...]  # one a repeat
+    cold_imports_s: tuple[float | None, ...]  # one a repeat; None where nothing is imported
     repeats: tuple[Timings, ...]
+    flags: tuple[str, ...] = ()  # why it is no ground for a comparison, of any repeat
+    states: tuple[tuple[dict[str, object], ...], ...] = ()  # a repeat: the device before and after
+    peak_rss_kib: int | None = None
 
     @property
     def samples_s(self) -> tuple[float, ...]:
@@ -86,7 +91,8 @@ class BenchRow:
     @property
     def note(self) -> str | None:
         """Why this row is no ground for a comparison, if so."""
-        return NO_WINNER if self.spread is not None and self.spread > STEADY else None
+        unsteady = self.spread is not None and self.spread > STEADY
+        return "; ".join([*([NO_WINNER] if unsteady else []), *self.flags]) or None
 
     def to_json(self) -> dict[str, object]:
         """JSON values only."""
@@ -101,6 +107,8 @@ class BenchRow:
             "warm_ms": self.warm_ms(),
             "spread": self.spread,
             "note": self.note,
+            "peak_rss_kib": self.peak_rss_kib,
+            "states": [list(states) for states in self.states],
             "repeats": [
                 {
                     "cold_import_s": import_s,

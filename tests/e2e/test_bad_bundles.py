@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import edgevit_runtimes.bench
 import edgevit_runtimes.engines
+import edgevit_runtimes.meters
 from edgevit.bundle.manifest import MAX_BYTES, dump
 from edgevit.bundle.opened import MANIFEST, Bundle, open_bundle
 from edgevit.errors import EdgevitError
@@ -46,10 +46,10 @@ def nothing_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **__: object) -> None:
         pytest.fail("a file was opened")
 
-    for module in ("edgevit.bundle.parity", "edgevit.prediction.predictor"):
-        monkeypatch.setattr(f"{module}.open_session", fail)
+    for opener in ("bundle.parity.open_on", "prediction.predictor.open_session"):
+        monkeypatch.setattr(f"edgevit.{opener}", fail)
     monkeypatch.setattr(edgevit_runtimes.engines, "open_prepared", fail)
-    monkeypatch.setattr(edgevit_runtimes.bench.local, "cold_start", fail)
+    monkeypatch.setattr(edgevit_runtimes.meters.local, "cold_start", fail)
 
 
 def words(command: str, bundle: Path, picture: Path, *more: str) -> tuple[object, ...]:

@@ -440,7 +440,11 @@ def test_exif_orientation_is_applied(
 
 
 @rows(
-    ("bench {bundle} --device adb", 2, "'local' only, not on 'adb'"),
+    ("bench {bundle} --device adb:-x", 2, "no device 'adb:-x'"),
+    ("bench {bundle} --device emulated:pentium", 2, "no core 'pentium' to emulate"),
+    ("bench {bundle} --device emulated:cortex-a77 --resume", 2, "--resume goes on with"),
+    ("bench {bundle} --resume", 2, "--resume goes on with"),
+    ("verify {bundle} --device nowhere", 2, "no device 'nowhere'"),
     ("bench {bundle} --device ssh:-oProxyCommand=x", 2, "no device"),
     ("bench {bundle} --device nowhere", 2, "no device 'nowhere'"),
     ("bench {bundle} --threads 0", 2, "threads at once, not 0"),

@@ -33,7 +33,7 @@ def test_files_of_two_engines_side_by_side(tiny: Any) -> None:
     assert stored["device"] == "local"
     assert stored["machine"]["logical_cores"] >= 1
     timed = {"cold_import", "cold_load", "cold_first", "warm"}
-    assert set(stored["covers"]) == {*timed, "counted", "estimate"}
+    assert set(stored["covers"]) == {*timed, "native", "counted", "estimate"}
     assert stored["counted"] == []
     assert [row["engine"] for row in stored["rows"]] == ["onnxruntime", "litert"]
     for row, digest in zip(stored["rows"], hashes, strict=True):
@@ -89,7 +89,6 @@ def test_cold_times_are_medians_of_the_repeats() -> None:
         ({"files": []}, BadSetting, "at least one file"),
         ({"hashes": []}, BadSetting, "a hash for each"),
         ({"files": [Path("model.bin")]}, UnknownEngine, "none of the suffixes"),
-        ({"device": "adb"}, UnknownDevice, "not on 'adb'"),
         ({"device": "emulated:cortex-a77", "threads": (1, 2)}, BadSetting, "counts on one thread"),
         ({"device": "moon"}, UnknownDevice, "no device 'moon'"),
     ],
@@ -100,9 +99,29 @@ def test_what_cannot_be_measured_is_refused_before_anything_runs(
     kind: type[RuntimesError],
     sentence: str,
 ) -> None:
-    monkeypatch.setattr(subject, "local", None)
+    monkeypatch.setattr(subject, "meter", None)
     monkeypatch.setattr(subject, "prepare", lambda _: None)
     asked = {"files": [Path("model.onnx")], "inputs": [()], "hashes": ["0" * 64], **FAST, **change}
     with pytest.raises(kind, match=sentence) as caught:
         bench(**asked)
     assert caught.value.exit_code == 2
+
+
+def test_what_a_journal_has_is_not_measured_again(
+    tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files, hashes = [tiny.files["onnxruntime"]], ["h"]
+    settings = BenchSettings(
+        (1,), FAST["warmup"], FAST["runs"], FAST["min_secs"], FAST["max_secs"], 2
+    )
+    journal = subject.journal_of(tmp_path / "r.json", Device("local"), settings, hashes)
+    whole = bench(files, [tiny.inputs], hashes, repeat=2, journal=journal, **FAST)
+    lines = journal.path.read_text().splitlines()
+    assert len(lines) == 3
+    journal.path.write_text("\n".join(lines[:2]) + "\n")  # broken off in the second repeat
+    resumed = bench(files, [tiny.inputs], hashes, repeat=2, journal=journal, resume=True, **FAST)
+    assert resumed.rows[0].repeats[0] == whole.rows[0].repeats[0]
+    assert resumed.rows[0].repeats[1] != whole.rows[0].repeats[1]
+    monkeypatch.setattr(subject, "Job", lambda *_: pytest.fail("it was measured again"))
+    again = bench(files, [tiny.inputs], hashes, repeat=2, journal=journal, resume=True, **FAST)
+    assert again.rows == resumed.rows

@@ -10,7 +10,6 @@ from edgevit_runtimes.device import (
     Device,
     machine_facts,
     parse_device,
-    require_runner,
     usable_cores,
 )
 from edgevit_runtimes.errors import UnknownDevice
@@ -49,16 +48,6 @@ def test_anything_else_tells_the_grammar(text: str) -> None:
 def test_an_unknown_core_lists_the_cores() -> None:
     with pytest.raises(UnknownDevice, match=r"cortex-a55.*cortex-a76, cortex-a77"):
         parse_device("emulated:cortex-a55")
-
-
-def test_devices_without_a_runner_are_refused() -> None:
-    for text in ("local", "emulated:cortex-x1"):
-        require_runner(parse_device(text))
-    for text in ("adb", "ssh:pi@board"):
-        with pytest.raises(UnknownDevice, match="runs files on 'local' and 'emulated") as caught:
-            require_runner(parse_device(text))
-        assert text in caught.value.message
-        assert caught.value.next == "edgevit bench BUNDLE --device emulated:cortex-a77"
 
 
 def test_facts_are_json_and_know_this_machine() -> None:

@@ -14,7 +14,8 @@ EXAMPLES = """\b
 Examples:
   edgevit bench out
   edgevit bench out --format onnx,litert --threads 1,4 -o result.json
-  edgevit bench out --device emulated:cortex-a77"""
+  edgevit bench out --device emulated:cortex-a77
+  edgevit bench out --device ssh:pi@board -o result.json"""
 
 
 def bench(
@@ -23,8 +24,8 @@ def bench(
         str,
         typer.Option(
             metavar="DEVICE",
-            help="The device to measure on: local, or emulated:CORE, which counts instructions"
-            " (emulated:cortex-a77).",
+            help="The device to measure on: local, adb[:SERIAL], ssh:USER@HOST, or emulated:CORE,"
+            " which counts instructions (emulated:cortex-a77).",
         ),
     ] = "local",
     formats: Formats = None,
@@ -56,6 +57,12 @@ def bench(
             "-o", "--output", metavar="FILE", help="Write JSON with the raw samples to this file."
         ),
     ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume", help="Go on with what FILE.jsonl has of a measurement broken off."
+        ),
+    ] = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -66,6 +73,10 @@ def bench(
 
     Unlike the other commands, bench does not set OMP_WAIT_POLICY=PASSIVE, so the threads of the
     runtimes wait as in any other program. Measure on a machine that does nothing else.
+
+    On a phone (adb) or a board (ssh), the native runner is sent along with the runtimes' ARM
+    libraries (`edgevit device setup emulated` brings them), run from a temporary folder, and
+    removed. Each repeat is kept in FILE.jsonl until FILE is whole.
 
     On an emulated core (`edgevit device setup emulated`), nothing is timed: the instructions of one
     warm run are counted, and what they would take on that core is estimated. Every file is first
@@ -80,7 +91,7 @@ def bench(
         count_rows,
         estimate_rows,
     )
-    from edgevit.measure.bench import bench_bundle, write_result
+    from edgevit.measure.bench import bench_bundle
 
     if output is not None:
         check_output_file(output)
@@ -99,10 +110,11 @@ def bench(
             repeat=repeat,
             progress=terminal.counting,
             engine=choice.engine,
+            output=output,
+            resume=resume,
         )
         terminal.stop()
         if output is not None:
-            write_result(result, output)
             terminal.done(f"wrote {output}")
         if as_json:
             print_json(result.to_json())
@@ -112,7 +124,8 @@ def bench(
             if estimated := estimate_rows(result):
                 print_table(ESTIMATE_COLUMNS, estimated, "Estimated from the counts, not measured")
         else:
-            print_table(COLUMNS, bench_rows(result), "Milliseconds")
+            on = "" if result.device.kind == "local" else f" on {result.device}"
+            print_table(COLUMNS, bench_rows(result), f"Milliseconds{on}")
         terminal.note(
             "A latency is for the file alone, without preprocessing and without the mask stage."
         )

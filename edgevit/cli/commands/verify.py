@@ -37,7 +37,8 @@ def verify(
         str,
         typer.Option(
             metavar="DEVICE",
-            help="Where to run the files: local, or emulated:CORE (emulated:cortex-a77).",
+            help="Where to run the files: local, adb[:SERIAL], ssh:USER@HOST, or emulated:CORE"
+            " (emulated:cortex-a77).",
         ),
     ] = "local",
     as_json: Json = False,
@@ -45,9 +46,9 @@ def verify(
 ) -> None:
     """Check every hash of a bundle, run every file on the golden picture, and compare.
 
-    With --device emulated:CORE the files are executed on the ARM instruction set, with the
-    runtimes' ARM libraries (`edgevit device setup emulated`). Files that no ARM library here opens
-    are left out, unless they are asked for.
+    With another --device the files are executed there, with the runtimes' ARM libraries, which
+    `edgevit device setup emulated` brings. Files that no ARM library opens are left out, unless
+    they are asked for.
 
     Exits with 1 if a hash is wrong or a difference too large. Needs the runtimes, but no exporter.
     """
@@ -58,14 +59,13 @@ def verify(
         verification_cells,
         verification_summary,
     )
-    from edgevit_runtimes.device import parse_device, require_runner
+    from edgevit_runtimes.device import parse_device
     from edgevit_runtimes.devices import where
 
     with Terminal(quiet) as terminal:
         terminal.working(f"verify {bundle}")
         choice = choose(formats, runtime, engine)
         place = parse_device(device)
-        require_runner(place)
         verified = verify_bundle(
             open_bundle(bundle), choice.formats, atol, min_cosine, choice.engine, place
         )

@@ -1,6 +1,7 @@
 """A device that takes commands and files: the few words that ssh and adb have in common."""
 
 import subprocess
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,11 @@ class Shell(Protocol):
         """The device in a sentence."""
         ...
 
+    @property
+    def temporary(self) -> str:
+        """Its folder of temporary files, as its shell understands it."""
+        ...
+
     def run(self, command: str, secs: float = COMMAND_SECS) -> Answer:
         """Run a shell command there."""
         ...
@@ -54,9 +60,7 @@ def started(
 ) -> subprocess.CompletedProcess[bytes]:
     """Run a program here that reaches a device; raises `DeviceFailed` where it hangs."""
     try:
-        return subprocess.run(
-            command, stdin=stdin, capture_output=True, timeout=secs, check=False
-        )
+        return subprocess.run(command, stdin=stdin, capture_output=True, timeout=secs, check=False)
     except subprocess.TimeoutExpired:
         raise DeviceFailed(f"{device} did not answer within {secs:g} s.") from None
     except OSError as error:
@@ -70,8 +74,6 @@ def followed(
 
     Raises `DeviceFailed` where it takes longer than `secs`; what came until then was handed over.
     """
-    import threading
-
     try:
         process = subprocess.Popen(
             command,
@@ -92,7 +94,8 @@ def followed(
     clock = threading.Timer(secs, stop)
     clock.start()
     said: list[str] = []
-    assert process.stdout is not None and process.stderr is not None
+    assert process.stdout is not None
+    assert process.stderr is not None
     errors = process.stderr
     reader = threading.Thread(target=lambda: said.append(errors.read()), daemon=True)
     reader.start()

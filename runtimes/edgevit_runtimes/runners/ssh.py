@@ -40,6 +40,11 @@ class Ssh:
         """The device in a sentence."""
         return self.host
 
+    @property
+    def temporary(self) -> str:
+        """Its folder of temporary files."""
+        return "${TMPDIR:-/tmp}"
+
     def run(self, command: str, secs: float = COMMAND_SECS) -> Answer:
         """Run a shell command there; raises `DeviceFailed` where the board is not reached."""
         done = started(self._command(command), secs, self.name)
@@ -96,9 +101,7 @@ def _lost(host: str, said: str) -> DeviceFailed:
     for pattern, why, following in CAUSES:
         if re.search(pattern, said):
             bare = host.rpartition("@")[2]
-            return DeviceFailed(
-                f"{host} {why}.", next=following.format(host=host, bare=bare)
-            )
+            return DeviceFailed(f"{host} {why}.", next=following.format(host=host, bare=bare))
     last = lines[-1].rstrip(".") if lines else "ssh said nothing"
     return DeviceFailed(f"The connection to {host} was lost: {last}.", next=f"ssh {host} true")
 
@@ -112,5 +115,3 @@ def refused(device: str, what: str, said: str) -> DeviceFailed:
         f"{device} has no space left." if full else f"{device} could not {what}: {last}.",
         next="free some space there" if full else None,
     )
-
-
