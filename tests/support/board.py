@@ -27,17 +27,23 @@ START_SECS = 20.0
 MAGIC = r"\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00"
 MASK = r"\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff"
 
-START = """
+# What every device of tests has; a device's own words follow.
+PRIVATE = """
 set -e
 ip link set lo up
 mount -t binfmt_misc none {folder}/binfmt
 printf '%s' ':edgevit:M::{magic}:{mask}:{emulator}:F' > {folder}/binfmt/register
 mount --bind {folder}/cpuinfo /proc/cpuinfo
-mount --bind {folder}/passwd /etc/passwd
 mount --bind {folder}/cpu /sys/devices/system/cpu
+mount --bind {folder}/uname /usr/bin/uname
+export QEMU_CPU={cpu}
+"""
+START = """
+mount --bind {folder}/passwd /etc/passwd
 mount -t tmpfs -o size=6m none {folder}/small
 exec unshare -U --map-user=1000 --map-group=1000 {sshd} -D -e -f {folder}/sshd_config
 """
+TOOLS = ("qemu-aarch64", "unshare", "nsenter", "ip", "pgrep")
 SSHD_CONFIG = """
 Port {port}
 ListenAddress 127.0.0.1
@@ -49,7 +55,7 @@ UsePAM no
 PasswordAuthentication no
 KbdInteractiveAuthentication no
 AcceptEnv TMPDIR
-SetEnv QEMU_CPU={cpu} PATH={folder}/bin:/usr/bin:/bin
+SetEnv QEMU_CPU={cpu}
 """
 SSH_CONFIG = """
 Host silent
@@ -102,40 +108,75 @@ class Board:
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[Board]:
-    """Start a board; ends with all its processes. Skips, or fails in CI, without its tools."""
-    need("qemu-aarch64", "ssh", "ssh-keygen", "unshare", "nsenter", "ip")
-    sshd = shutil.which("sshd") or shutil.which("sshd", path="/usr/sbin")
-    if sshd is None:
-        need("sshd")
-    prepare(folder)
-    script = START.format(
-        folder=folder, magic=MAGIC, mask=MASK, emulator=shutil.which("qemu-aarch64"), sshd=sshd
-    )
-    log = (folder / "log").open("w")
-    process = subprocess.Popen(
-        ["unshare", "-Umnpf", "--map-root-user", "--kill-child", "sh", "-c", script],
-        stdout=log,
-        stderr=log,
-        stdin=subprocess.DEVNULL,
-    )
-    try:
-        yield Board(folder, _listening(process, folder))
-    finally:
-        process.kill()
-        process.wait()
-        log.close()
-
-
-def prepare(folder: Path) -> None:
-    """Keys, configurations and the files that are mounted over the machine's own."""
-    for name in ("binfmt", "small", "bin", "here"):
+def private(folder: Path, start: str, ready: str) -> Iterator[int]:
+    """A private machine that runs `start` until it says `ready`; the process that is in it."""
+    for name in ("binfmt", "here"):
         (folder / name).mkdir()
     (folder / "cpuinfo").write_text(cpuinfo(CORE))
     for name, text in sysfs(CORE).items():
         file = folder / "cpu" / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(f"{text}\n")
+    # The kernel would say what it is; an ARM one says aarch64.
+    machine = folder / "uname"
+    machine.write_text('#!/bin/sh\nif [ "$1" = -m ]; then echo aarch64; else echo Linux test; fi\n')
+    machine.chmod(0o755)
+    words = PRIVATE.format(
+        folder=folder,
+        magic=MAGIC,
+        mask=MASK,
+        emulator=shutil.which("qemu-aarch64"),
+        cpu=CORE.emulated_as,
+    )
+    log = (folder / "log").open("w")
+    process = subprocess.Popen(
+        ["unshare", "-Umnpf", "--map-root-user", "--kill-child", "sh", "-c", words + start],
+        stdout=log,
+        stderr=log,
+        stdin=subprocess.DEVNULL,
+    )
+    try:
+        until = time.monotonic() + START_SECS
+        while ready not in (folder / "log").read_text():
+            if process.poll() is not None or time.monotonic() > until:
+                raise RuntimeError("it did not start: " + (folder / "log").read_text())
+            time.sleep(0.05)
+        inside = subprocess.run(
+            ["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True
+        )
+        yield int(inside.stdout.split()[0])
+    finally:
+        process.kill()
+        process.wait()
+        log.close()
+
+
+def leads(folder: Path, name: str, inside: int, command: str) -> None:
+    """A program in `here` that runs a command in the private machine's network."""
+    program = folder / "here" / name
+    program.write_text(
+        f'#!/bin/sh\nexec nsenter -t {inside} -U -n --preserve-credentials {command} "$@"\n'
+    )
+    program.chmod(0o755)
+
+
+@contextmanager
+def running(folder: Path) -> Iterator[Board]:
+    """Start a board; ends with all its processes. Skips, or fails in CI, without its tools."""
+    need(*TOOLS, "ssh", "ssh-keygen")
+    sshd = shutil.which("sshd") or shutil.which("sshd", path="/usr/sbin")
+    if sshd is None:
+        need("sshd")
+    prepare(folder)
+    start = START.format(folder=folder, sshd=sshd)
+    with private(folder, start, "Server listening") as inside:
+        leads(folder, "ssh", inside, f"{shutil.which('ssh')} -F {folder}/ssh_config")
+        yield Board(folder, inside)
+
+
+def prepare(folder: Path) -> None:
+    """Keys, and the configurations of both sides."""
+    (folder / "small").mkdir()
     for name in ("hostkey", "key", "other"):
         subprocess.run(
             ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / name], check=True
@@ -150,27 +191,3 @@ def prepare(folder: Path) -> None:
     settings = SSHD_CONFIG.format(folder=folder, port=PORT, cpu=CORE.emulated_as)
     (folder / "sshd_config").write_text(settings)
     (folder / "ssh_config").write_text(SSH_CONFIG.format(folder=folder, port=PORT))
-    # The kernel says what it is; a board's would say aarch64.
-    machine = folder / "bin" / "uname"
-    machine.write_text('#!/bin/sh\nif [ "$1" = -m ]; then echo aarch64; else echo Linux test; fi\n')
-    machine.chmod(0o755)
-
-
-def _listening(process: subprocess.Popen[bytes], folder: Path) -> int:
-    """Wait until sshd listens, and give ssh a way into its network; the process in it."""
-    until = time.monotonic() + START_SECS
-    while "Server listening" not in (folder / "log").read_text():
-        if process.poll() is not None or time.monotonic() > until:
-            raise RuntimeError("the board did not start: " + (folder / "log").read_text())
-        time.sleep(0.05)
-    children = subprocess.run(
-        ["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True
-    )
-    inside = int(children.stdout.split()[0])
-    ssh = folder / "here" / "ssh"
-    ssh.write_text(
-        f"#!/bin/sh\nexec nsenter -t {inside} -U -n --preserve-credentials "
-        f'{shutil.which("ssh")} -F {folder}/ssh_config "$@"\n'
-    )
-    ssh.chmod(0o755)
-    return inside

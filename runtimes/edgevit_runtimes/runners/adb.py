@@ -102,7 +102,8 @@ class Adb:
         if re.search(r"daemon|server", said):
             return DeviceFailed("The adb server is gone.", next="adb start-server")
         lines = [line.strip() for line in said.splitlines() if line.strip()]
-        last = lines[-1].removeprefix("error: ").rstrip(".") if lines else "adb said nothing"
+        last = lines[-1] if lines else "adb said nothing"
+        last = last.removeprefix("adb: ").removeprefix("error: ").rstrip(".")
         return DeviceFailed(
             f"{self.name[0].upper()}{self.name[1:]} was lost: {last}.", next="adb devices"
         )

@@ -90,6 +90,7 @@ def test_commands_and_files(adb: Path, tmp_path: Path) -> None:
     ("said", "message", "following"),
     [
         ("error: device 'A1' not found", "was lost: device 'A1' not found.", "adb devices"),
+        ("adb: device 'A1' not found", "was lost: device 'A1' not found.", "adb devices"),
         ("error: closed", "was lost: closed.", "adb devices"),
         ("error: device unauthorized.\nThis adb", "has not allowed this computer", "adb devices"),
         ("adb: cannot connect to daemon", "The adb server is gone.", "adb start-server"),
