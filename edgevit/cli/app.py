@@ -5,7 +5,18 @@ from typing import Annotated
 
 import typer
 
-from edgevit.cli.commands import bench, device, doctor, export, info, inspect, quantize, run, verify
+from edgevit.cli.commands import (
+    bench,
+    compare,
+    device,
+    doctor,
+    export,
+    info,
+    inspect,
+    quantize,
+    run,
+    verify,
+)
 from edgevit.cli.commands import eval as eval_
 from edgevit.cli.commands import list as list_
 from edgevit.version import __version__
@@ -50,6 +61,9 @@ app.command(
 )(verify.verify)
 app.command("run", short_help="Run a bundle on photos or videos.", epilog=run.EXAMPLES)(run.run)
 app.command("bench", short_help="Time the files of a bundle.", epilog=bench.EXAMPLES)(bench.bench)
+app.command("compare", short_help="Compare two measurements of `bench`.", epilog=compare.EXAMPLES)(
+    compare.compare
+)
 app.command("eval", short_help="Measure the accuracy of a bundle's files.", epilog=eval_.EXAMPLES)(
     eval_.evaluate
 )
@@ -62,7 +76,7 @@ app.command("inspect", short_help="Show the content of an exported file.", epilo
     inspect.inspect
 )
 app.command("doctor", short_help="Check what is installed.", epilog=doctor.EXAMPLES)(doctor.doctor)
-app.add_typer(device.app, name="device", short_help="Set up other runtimes.")
+app.add_typer(device.app, name="device", short_help="List devices, set up what they need.")
 
 
 def invoke(words: list[str]) -> int:

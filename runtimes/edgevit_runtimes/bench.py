@@ -19,7 +19,7 @@ from edgevit_runtimes.errors import BadSetting
 from edgevit_runtimes.journal import Journal
 from edgevit_runtimes.meters import Job, meter
 from edgevit_runtimes.result import BenchResult, BenchRow, BenchSettings
-from edgevit_runtimes.session import Array
+from edgevit_runtimes.session import Array, sha256_of
 from edgevit_runtimes.timing import Progress
 
 BenchProgress = Callable[[str, int, int], None]
@@ -111,6 +111,7 @@ def bench(
                     flags=tuple(dict.fromkeys(flag for one in of_row for flag in one.flags)),
                     states=tuple(one.states for one in of_row if one.states),
                     peak_rss_kib=max(peaks, default=None),
+                    input_sha256=sha256_of(inputs[i]),
                 )
             )
     return BenchResult(where, machine, settings, tuple(rows))

@@ -10,7 +10,7 @@ from edgevit_runtimes.engines import chosen
 from edgevit_runtimes.errors import BadSetting, MissingRuntime
 from edgevit_runtimes.estimate.latency import Estimate, estimate, kinds
 from edgevit_runtimes.runners import emulated
-from edgevit_runtimes.session import Array
+from edgevit_runtimes.session import Array, sha256_of
 from edgevit_runtimes.setup.emulated import require_emulated
 
 CountProgress = Callable[[str, int, int], None]
@@ -29,6 +29,7 @@ class CountRow:
     kinds: dict[str, int] | None  # None: LLVM is not installed
     estimate: Estimate | None
     missing: str | None = None  # why there is no estimate
+    input_sha256: str = ""  # of the inputs' bytes, in their order
 
     @property
     def spread(self) -> float | None:
@@ -49,6 +50,7 @@ class CountRow:
         return {
             "file": self.file,
             "sha256": self.sha256,
+            "input_sha256": self.input_sha256,
             "engine": self.engine,
             "versions": dict(self.versions),
             "threads": 1,
@@ -105,6 +107,7 @@ def count_files(
                 mix,
                 price,
                 missing,
+                sha256_of(inputs[i]),
             )
         )
     return tuple(rows)

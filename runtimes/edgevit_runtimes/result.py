@@ -8,7 +8,7 @@ from edgevit_runtimes.counting import CountRow
 from edgevit_runtimes.device import Device
 from edgevit_runtimes.timing import Timings, percentile_ms
 
-SCHEMA = 2  # 2: `counted`, `peak_rss_kib`, `states`
+SCHEMA = 2  # 2: `counted`, `peak_rss_kib`, `states`, `input_sha256`
 STEADY = 0.05  # MLPerf Mobile: repeatable within 5 %
 NO_WINNER = "spread over 5 %: no winner"
 
@@ -53,6 +53,7 @@ class BenchRow:
     flags: tuple[str, ...] = ()  # why it is no ground for a comparison, of any repeat
     states: tuple[tuple[dict[str, object], ...], ...] = ()  # a repeat: the device before and after
     peak_rss_kib: int | None = None
+    input_sha256: str = ""  # of the inputs' bytes, in their order
 
     @property
     def samples_s(self) -> tuple[float, ...]:
@@ -99,6 +100,7 @@ class BenchRow:
         return {
             "file": self.file,
             "sha256": self.sha256,
+            "input_sha256": self.input_sha256,
             "engine": self.engine,
             "versions": dict(self.versions),
             "threads": self.threads,

@@ -1,6 +1,7 @@
 """An opened exported file: the same few names for every runtime."""
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol, Self
@@ -9,6 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.generic]
+
+
+def sha256_of(arrays: Sequence[Array]) -> str:
+    """Of the arrays' bytes, one after the other."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
