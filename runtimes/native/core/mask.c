@@ -28,7 +28,7 @@ typedef struct {
 
 typedef struct {
   const edgevit_logits *logits;
-  int32_t width, height, label_bytes;
+  int32_t width, height, label_bytes, every_class;
   taps columns, rows;
   edgevit_tops tops;  /* [height * width] of the logits */
   uint8_t *firm;      /* the winner beats all others by the margin */
@@ -149,7 +149,7 @@ static void put_run(const work *all, void *mask, size_t at, uint32_t label, int3
 }
 
 /* The definition, for values that are not finite or too large: every class at every pixel. */
-static void plain_mask(const work *all, void *mask) {
+static void defined_mask(const work *all, void *mask) {
   const edgevit_logits *logits = all->logits;
   int planar = logits->layout == EDGEVIT_NCHW;
   ptrdiff_t next_class = planar ? (ptrdiff_t)logits->width * logits->height : 1;
@@ -228,7 +228,10 @@ static void fill_cell(work *all, void *mask, int32_t y0, int32_t y1, int32_t x0,
     bar[k] = sum / 4;
   }
   for (int k = 0; k < 4; k++) bar[k] -= MARGIN * magnitude + TINY;
-  int32_t count = edgevit_candidates(corner, bar, logits->classes, all->candidates);
+  int32_t count = logits->classes;
+  if (all->every_class)
+    for (int32_t c = 0; c < count; c++) all->candidates[c] = (uint32_t)c;
+  else count = edgevit_candidates(corner, bar, logits->classes, all->candidates);
   for (int32_t x = x0; x < x1; x += EDGEVIT_TILE) {
     int32_t length = x1 - x < EDGEVIT_TILE ? x1 - x : EDGEVIT_TILE;
     const float *u0 = all->columns.w0 + x, *u1 = all->columns.w1 + x;
@@ -253,8 +256,8 @@ static int32_t run_end(const taps *axis, int32_t start, int32_t count) {
   return end;
 }
 
-int32_t edgevit_mask(const edgevit_logits *logits, int32_t width, int32_t height, void *mask,
-                     size_t mask_bytes, void *memory, size_t memory_bytes) {
+static int32_t make_mask(const edgevit_logits *logits, int32_t width, int32_t height, void *mask,
+                         size_t mask_bytes, void *memory, size_t memory_bytes, int every_class) {
   size_t needed, size;
   int32_t status = edgevit_mask_memory(logits, width, height, &needed, &size);
   if (status) return status;
@@ -263,6 +266,7 @@ int32_t edgevit_mask(const edgevit_logits *logits, int32_t width, int32_t height
   edgevit_arena arena = {memory, 0};
   work all = lay_out(&arena, logits, width, height);
   if (mask_bytes != size || (uintptr_t)mask % (size_t)all.label_bytes) return EDGEVIT_OUTPUT;
+  all.every_class = every_class;
   fill_taps(all.columns, logits->width, width);
   fill_taps(all.rows, logits->height, height);
 
@@ -272,7 +276,7 @@ int32_t edgevit_mask(const edgevit_logits *logits, int32_t width, int32_t height
           ? edgevit_tops_planar(logits->data, logits->classes, (ptrdiff_t)pixels, pixels, all.tops)
           : edgevit_tops_interleaved(logits->data, logits->classes, pixels, all.tops);
   if (magnitude >= edgevit_magnitude(SAFE_MAGNITUDE)) {
-    plain_mask(&all, mask);
+    defined_mask(&all, mask);
     return EDGEVIT_OK;
   }
   for (size_t i = 0; i < pixels; i++)
@@ -288,7 +292,7 @@ int32_t edgevit_mask(const edgevit_logits *logits, int32_t width, int32_t height
       const uint16_t *winner = all.tops.winner;
       const uint8_t *firm = all.firm;
       uint16_t label = winner[upper + left];
-      if (label == winner[upper + right] && label == winner[lower + left] &&
+      if (!every_class && label == winner[upper + right] && label == winner[lower + left] &&
           label == winner[lower + right] && firm[upper + left] && firm[upper + right] &&
           firm[lower + left] && firm[lower + right]) {
         for (int32_t y = y0; y < y1; y++)
@@ -299,4 +303,14 @@ int32_t edgevit_mask(const edgevit_logits *logits, int32_t width, int32_t height
     }
   }
   return EDGEVIT_OK;
+}
+
+int32_t edgevit_mask(const edgevit_logits *logits, int32_t width, int32_t height, void *mask,
+                     size_t mask_bytes, void *memory, size_t memory_bytes) {
+  return make_mask(logits, width, height, mask, mask_bytes, memory, memory_bytes, 0);
+}
+
+int32_t edgevit_plain_mask(const edgevit_logits *logits, int32_t width, int32_t height, void *mask,
+                           size_t mask_bytes, void *memory, size_t memory_bytes) {
+  return make_mask(logits, width, height, mask, mask_bytes, memory, memory_bytes, 1);
 }

@@ -3,7 +3,7 @@
  *   edgevit-core version
  *   edgevit-core input   in=FRAME out=INPUT  [name=value ...]
  *   edgevit-core mask    in=LOGITS out=MASK  classes= height= width= layout=nchw|nhwc
- *                        mask_width= mask_height= [repeat=]
+ *                        mask_width= mask_height= [repeat=]; plain-mask: the plain way
  *   edgevit-core overlay in=MASK out=RGBA palette=FILE [picture=FILE] width= height= [repeat=]
  *   edgevit-core latency in=INT64S
  *
@@ -164,7 +164,7 @@ static void make_input(void) {
   free(data);
 }
 
-static void make_mask(void) {
+static void make_mask(int plain) {
   size_t size, memory_bytes, bytes;
   uint8_t *data = read_file("in", &size);
   edgevit_logits logits = {(const float *)(const void *)data, size / sizeof(float),
@@ -175,7 +175,8 @@ static void make_mask(void) {
   void *memory = buffer(memory_bytes), *mask = buffer(bytes);
   for (int32_t left = whole("repeat", "1"); left > 0; left--) {
     if (left == 1) mark(1);
-    require(edgevit_mask(&logits, width, height, mask, bytes, memory, memory_bytes));
+    require((plain ? edgevit_plain_mask : edgevit_mask)(&logits, width, height, mask, bytes, memory,
+                                                        memory_bytes));
   }
   mark(2);
   write_file(mask, bytes);
@@ -222,12 +223,13 @@ int main(int count, char **values) {
   arguments = values;
   const char *command = count > 1 ? values[1] : "";
   if (!strcmp(command, "input")) make_input();
-  else if (!strcmp(command, "mask")) make_mask();
+  else if (!strcmp(command, "mask")) make_mask(0);
+  else if (!strcmp(command, "plain-mask")) make_mask(1);
   else if (!strcmp(command, "overlay")) make_overlay();
   else if (!strcmp(command, "latency")) summarize();
   else if (!strcmp(command, "version"))
     printf("{\"version\": %d, \"kernels\": \"%s\"}\n", (int)edgevit_core_version(),
            edgevit_core_kernels());
-  else fail("knows version, input, mask, overlay and latency, not", command);
+  else fail("knows version, input, mask, plain-mask, overlay and latency, not", command);
   return 0;
 }

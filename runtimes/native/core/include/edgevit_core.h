@@ -149,6 +149,11 @@ EDGEVIT_API int32_t edgevit_mask_memory(const edgevit_logits *logits, int32_t wi
 EDGEVIT_API int32_t edgevit_mask(const edgevit_logits *logits, int32_t width, int32_t height,
                                  void *mask, size_t mask_bytes, void *memory, size_t memory_bytes);
 
+/* The same mask, with every class interpolated at every pixel: what the exact one is compared with. */
+EDGEVIT_API int32_t edgevit_plain_mask(const edgevit_logits *logits, int32_t width, int32_t height,
+                                       void *mask, size_t mask_bytes, void *memory,
+                                       size_t memory_bytes);
+
 /* ---- The overlay -------------------------------------------------------------------------- */
 
 /* Color a mask, RGBA to RGBA. Without a picture, each pixel is its label's color as it stands in

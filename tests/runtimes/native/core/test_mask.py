@@ -67,14 +67,16 @@ def test_every_build_is_numpys_mask(shared: Shared, tmp_path: Path, build: str) 
         classes, height, width = logits.shape
         for layout in LAYOUTS:
             laid(logits, layout).tofile(tmp_path / "logits")
-            done = run(
-                *("mask", f"in={tmp_path / 'logits'}", f"out={tmp_path / 'mask'}"),
-                *(f"classes={classes}", f"height={height}", f"width={width}"),
-                *(f"layout={layout.lower()}", f"mask_height={size[0]}", f"mask_width={size[1]}"),
-            )
-            assert done.returncode == 0, (name, done.stderr)
-            mask = np.fromfile(tmp_path / "mask", wanted.dtype).reshape(size)
-            assert np.array_equal(mask, wanted), f"{build}, {name}, {layout}"
+            for way in ("mask", "plain-mask"):
+                done = run(
+                    *(way, f"in={tmp_path / 'logits'}", f"out={tmp_path / 'mask'}"),
+                    *(f"classes={classes}", f"height={height}", f"width={width}"),
+                    *(f"layout={layout.lower()}", f"mask_height={size[0]}"),
+                    f"mask_width={size[1]}",
+                )
+                assert done.returncode == 0, (name, done.stderr)
+                mask = np.fromfile(tmp_path / "mask", wanted.dtype).reshape(size)
+                assert np.array_equal(mask, wanted), f"{build}, {name}, {layout}, {way}"
 
 
 @pytest.mark.parametrize(
