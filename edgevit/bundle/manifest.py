@@ -23,6 +23,7 @@ MAX_RANK = 8
 MAX_PATH = 200  # characters; file systems end at 255 bytes a name
 MAX_SAMPLES = 512  # of a calibration
 MAX_ACCURACY = 32  # measurements of one file
+MAX_DEVICES = 16
 MAX_WORDS = 300  # characters of the name of a metric or a data set
 NO_RANGES = "none"  # the observer of files whose scales are found at run time
 NOT_MEASURED, AGREEMENT_ONLY, MEASURED = "not measured", "agreement only", "measured"
@@ -72,6 +73,14 @@ class CalibrationEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """What is known of a file on another device than the one that exported it."""
+
+    device: str  # as `--device` takes it
+    verification: Verification
+
+
+@dataclass(frozen=True, slots=True)
 class FileEntry:
     """One exported file of the bundle."""
 
@@ -86,6 +95,7 @@ class FileEntry:
     facts: tuple[tuple[str, str | int], ...] = ()
     tools: tuple[tuple[str, str], ...] = ()
     accuracy: tuple[Accuracy, ...] = ()
+    elsewhere: tuple[Elsewhere, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +169,11 @@ def dump(manifest: Manifest) -> str:
     for entry in content["files"]:
         entry["facts"] = dict(entry["facts"])
         entry["tools"] = dict(entry["tools"])
-        entry["verification"]["runtime"] = dict(entry["verification"]["runtime"])
+        for holder in (entry, *entry["elsewhere"]):
+            verification = holder["verification"]
+            verification["runtime"] = dict(verification["runtime"])
+        if not entry["elsewhere"]:  # manifests of before there were devices have no such entry
+            del entry["elsewhere"]
     return _with_seal(content)
 
 
@@ -296,7 +310,19 @@ def _file(entry: Mapping[str, Any]) -> FileEntry:
         tools=tuple((_text(k), _text(v)) for k, v in entry["tools"].items()),
         # Manifests of before accuracy was measured have no such entry.
         accuracy=_accuracies(entry.get("accuracy", [])),
+        elsewhere=_elsewhere(entry.get("elsewhere", [])),
     )
+
+
+def _elsewhere(entries: object) -> tuple[Elsewhere, ...]:
+    if not isinstance(entries, list) or len(entries) > MAX_DEVICES:
+        raise ValueError(f"elsewhere is no list of up to {MAX_DEVICES} devices")
+    found = []
+    for entry in entries:
+        if set(entry) != {"device", "verification"} or len(_text(entry["device"])) > MAX_WORDS:
+            raise ValueError("elsewhere is not what was written")
+        found.append(Elsewhere(_text(entry["device"]), _verification(entry["verification"])))
+    return tuple(found)
 
 
 def _accuracies(entries: object) -> tuple[Accuracy, ...]:

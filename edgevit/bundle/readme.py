@@ -79,6 +79,7 @@ def bundle_readme(
         if status.status == "executed":
             runtime = " ".join(f"{name} {version}" for name, version in status.runtime)
             known = f"executed with {runtime} and compared with the training-time network"
+            known += "".join(f"; also on {entry.device}" for entry in file.elsewhere)
         else:
             known = f"{status.status}: {status.reason}"
         lines += [

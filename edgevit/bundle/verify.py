@@ -8,9 +8,7 @@ from edgevit.bundle.parity import Bounds, Case, Verification, check_parity
 from edgevit.errors import CheckFailed
 from edgevit_export.artifact import Artifact
 from edgevit_runtimes.device import Device
-from edgevit_runtimes.devices import LOCAL, versions_on
-from edgevit_runtimes.engines import engine_of
-from edgevit_runtimes.errors import UnknownEngine
+from edgevit_runtimes.devices import LOCAL, can_run
 
 # Of what was sealed: other kernels round otherwise, and do not double the noise.
 NOISE_ROOM = 6.0  # dB
@@ -35,20 +33,10 @@ def verify_bundle(
     bundle.check()
     files = bundle.entries(formats, engine)
     if not formats and engine is None:
-        files = [file for file in files if can_run(device, file)] or files
+        files = [file for file in files if can_run(device, Path(file.path))] or files
     return {
         file.path: verify_file(bundle, file, atol, min_cosine, engine, device) for file in files
     }
-
-
-def can_run(device: Device, file: FileEntry) -> bool:
-    """Whether another device than this machine opens such files at all."""
-    try:
-        if device != LOCAL:
-            versions_on(device, engine_of(Path(file.path)))
-    except UnknownEngine:
-        return False
-    return True
 
 
 def verify_file(

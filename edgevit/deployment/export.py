@@ -134,6 +134,7 @@ def _entry(file: Made) -> FileEntry:
         facts=tuple(sorted(artifact.facts.items())),
         tools=tuple(sorted(artifact.tools.items())),
         accuracy=file.accuracy,
+        elsewhere=file.elsewhere,
     )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgevit.bundle.classic import with_classic
-from edgevit.bundle.manifest import Accuracy, PassEntry
+from edgevit.bundle.manifest import Accuracy, Elsewhere, PassEntry
 from edgevit.bundle.parity import Verification, check_parity
 from edgevit.deployment.prepare import Edited, Prepared, rewrite, with_output
 from edgevit.errors import UsageError
@@ -20,6 +20,7 @@ from edgevit_export.artifact import Artifact
 from edgevit_export.formats import FORMATS
 from edgevit_export.names import Names
 from edgevit_export.scheme import Scheme
+from edgevit_runtimes.devices import can_run, where
 
 if TYPE_CHECKING:
     from edgevit.networks.parts.layers import Network
@@ -36,6 +37,7 @@ class Made:
     passes: tuple[PassEntry, ...]  # of its format
     accuracy: tuple[Accuracy, ...] = ()
     verdict: Verdict | None = None
+    elsewhere: tuple[Elsewhere, ...] = ()
 
 
 def make_file(
@@ -62,7 +64,8 @@ def make_file(
         bounds_for(spec, scheme.precision),
         lambda text: report(Step("note", text)),
     )
-    return Made(artifact, verification, passes)
+    elsewhere = verify_elsewhere(prepared, artifact, report)
+    return Made(artifact, verification, passes, elsewhere=elsewhere)
 
 
 def scheme_for(spec: DeploySpec, precision: str, mixture: Sequence[str] = ()) -> Scheme:
@@ -125,6 +128,26 @@ def verify_file(prepared: Prepared, artifact: Artifact, report: Report) -> Verif
     said = f"verified {artifact.path.name}: {', '.join(measured)} ({verification.cases} inputs)"
     report(Step("done", said))
     return verification
+
+
+def verify_elsewhere(
+    prepared: Prepared, artifact: Artifact, report: Report
+) -> tuple[Elsewhere, ...]:
+    """Run one file on each device that was asked for; raises `CheckFailed` where one computes
+    something else. Core ML files, which no ARM library for Linux opens, are left out.
+    """
+    found = []
+    bounds = bounds_for(prepared.spec, artifact.precision)
+    for device in prepared.spec.verify.devices:
+        if not can_run(device, artifact.path):
+            note = f"{artifact.path.name}: {where(device)} opens no such files"
+            report(Step("note", note))
+            continue
+        report(Step("start", f"verify {artifact.format} on {where(device)}"))
+        verification = check_parity(artifact, prepared.cases, bounds, device=device)
+        found.append(Elsewhere(str(device), verification))
+        report(Step("done", f"executed {artifact.path.name} on {where(device)}"))
+    return tuple(found)
 
 
 def _check_keep_float(patterns: Sequence[str], name: str, network: "Network") -> None:

@@ -13,6 +13,7 @@ from edgevit.tasks.preprocessing import Preprocessing
 from edgevit_export.errors import Unsupported
 from edgevit_export.formats import FORMATS, tool_versions
 from edgevit_export.scheme import OBSERVERS, OPSETS
+from edgevit_runtimes.devices import check_ready
 
 SIDES = (64, 2048)  # px a file is written for
 
@@ -23,6 +24,8 @@ def check_export(spec: DeploySpec) -> None:
     check_destination(spec.output_dir, spec.force)
     for name in spec.formats:
         tool_versions(FORMATS[name])
+    for device in spec.verify.devices:
+        check_ready(device)
 
 
 def check_request(spec: DeploySpec) -> None:
@@ -36,6 +39,10 @@ def check_request(spec: DeploySpec) -> None:
                 f" they have {', '.join(entry.precisions)}.",
                 next=f"--precision {entry.precisions[0]}, or --format without {name}",
             )
+    if spec.verify.devices and not spec.verify.enabled:
+        raise UsageError(
+            "--verify-on and --no-verify cannot be used together.", next="leave one of them out"
+        )
     _check_quantization(spec)
     _check_size(spec)
     if spec.source.random and spec.source.checkpoint is not None:

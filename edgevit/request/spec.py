@@ -10,6 +10,7 @@ from edgevit.networks.zoo import model_card
 from edgevit.request.precisions import candidates
 from edgevit.request.targets import Target, narrowed, target_named
 from edgevit_export.scheme import PRECISIONS, Observer
+from edgevit_runtimes.device import Device
 
 WORDS = (*PRECISIONS, "int8")  # int8 is the best int8 precision that passes its gate
 OUTPUTS = ("logits", "mask")
@@ -43,12 +44,13 @@ class Verify:
     """How files are compared with the fp32 network.
 
     `atol` replaces the relative measure by an absolute bound; `min_cosine` replaces the cosine
-    bound of reduced precisions.
+    bound of reduced precisions. `devices` are run on as well, with the same bounds.
     """
 
     enabled: bool = True
     atol: float | None = None
     min_cosine: float | None = None
+    devices: tuple[Device, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

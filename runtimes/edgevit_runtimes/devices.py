@@ -3,11 +3,12 @@
 from pathlib import Path
 
 from edgevit_runtimes.device import Device
-from edgevit_runtimes.engines import Engine, chosen, open_session, versions
-from edgevit_runtimes.errors import UnknownDevice
+from edgevit_runtimes.engines import Engine, chosen, engine_of, open_session, versions
+from edgevit_runtimes.errors import UnknownDevice, UnknownEngine
 from edgevit_runtimes.runners import adb, emulated, remote, ssh
 from edgevit_runtimes.runners.shell import Shell
 from edgevit_runtimes.session import Session
+from edgevit_runtimes.setup.emulated import require_emulated
 
 LOCAL = Device("local")
 
@@ -46,6 +47,25 @@ def versions_on(device: Device, engine: Engine) -> dict[str, str]:
             return emulated.versions(engine)
         case _:
             return remote.versions(engine)
+
+
+def can_run(device: Device, path: Path) -> bool:
+    """Whether another device than this machine opens such files at all, by their suffix."""
+    try:
+        if device != LOCAL:
+            versions_on(device, engine_of(path))
+    except UnknownEngine:
+        return False
+    return True
+
+
+def check_ready(device: Device) -> None:
+    """Raise what running a file there would raise before it begins: what is not set up or there."""
+    if device.kind == "emulated":
+        require_emulated()
+    elif device != LOCAL:
+        remote.require_programs()
+        remote.check_machine(shell_of(device))
 
 
 def where(device: Device) -> str:

@@ -169,6 +169,14 @@ def export(
     ] = False,
     atol: Atol = None,
     min_cosine: MinCosine = None,
+    verify_on: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="DEVICES",
+            help="Also run the files on these devices, comma-separated: emulated:cortex-a77,"
+            " ssh:USER@HOST, adb.",
+        ),
+    ] = None,
     no_verify: Annotated[
         bool, typer.Option("--no-verify", help="Skip the comparison; the bundle says so.")
     ] = False,
@@ -202,6 +210,7 @@ def export(
         Source,
         Verify,
     )
+    from edgevit_runtimes.device import parse_device
 
     if output not in OUTPUTS:
         raise UsageError(f"--output takes {' or '.join(OUTPUTS)}, not {output!r}.")
@@ -226,7 +235,12 @@ def export(
             not no_edit_weights,
             tuple(keep_float or ()),
         ),
-        verify=Verify(not no_verify, atol, min_cosine),
+        verify=Verify(
+            not no_verify,
+            atol,
+            min_cosine,
+            tuple(parse_device(name) for name in words(verify_on, "--verify-on")),
+        ),
         evaluate=Evaluate(
             eval_data, eval_samples, zero_label, accept_accuracy, not no_compare_speed
         ),

@@ -26,6 +26,10 @@ def bundle_summary(bundle: Bundle) -> dict[str, object]:
                 "size": file.size,
                 "sha256": file.sha256,
                 **verification_summary(file.verification),
+                "elsewhere": {
+                    entry.device: verification_summary(entry.verification)
+                    for entry in file.elsewhere
+                },
                 "accuracy": [asdict(entry) for entry in file.accuracy],
             }
             for file in manifest.files

@@ -8,12 +8,14 @@ import pytest
 
 from edgevit.bundle.manifest import (
     MAX_ACCURACY,
+    MAX_DEVICES,
     MAX_FILES,
     MAX_PATH,
     MAX_WORDS,
     SCHEMA,
     Accuracy,
     CalibrationEntry,
+    Elsewhere,
     Manifest,
     Member,
     accuracy_of,
@@ -51,6 +53,34 @@ def test_the_text_is_the_same_every_time_and_holds_no_time(manifest: Manifest) -
     assert content["schema"] == SCHEMA
     assert not {"time", "date", "created", "host", "user"} & set(content)
     assert dump(manifest) == dump(replace(manifest))
+
+
+def test_what_is_known_elsewhere_is_read_again(manifest: Manifest) -> None:
+    assert "elsewhere" not in json.loads(dump(manifest))["files"][0]  # as it was before
+    here = manifest.files[0]
+    other = Elsewhere("emulated:cortex-a77", here.verification)
+    told = replace(manifest, files=(replace(here, elsewhere=(other, other)), *manifest.files[1:]))
+    assert parse(dump(told)) == told
+    assert parse(dump(told)).files[0].elsewhere == (other, other)
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        "many",
+        [{"device": "x"}] * (MAX_DEVICES + 1),
+        [{"device": "x"}],
+        [{"device": 3, "verification": {}}],
+        [{"device": "x" * (MAX_WORDS + 1), "verification": {}}],
+        [{"device": "x", "verification": {}}],
+        ["x"],
+    ],
+)
+def test_what_is_known_elsewhere_must_be_what_was_written(manifest: Manifest, harm: object) -> None:
+    content = json.loads(dump(manifest))
+    content["files"][0]["elsewhere"] = harm
+    with pytest.raises(BundleError, match=r"manifest\.json"):
+        parse(sealed_anew(content))
 
 
 def test_letters_of_all_scripts_are_kept(manifest: Manifest) -> None:
