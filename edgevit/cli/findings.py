@@ -19,6 +19,7 @@ from packaging.version import InvalidVersion, Version
 from edgevit.errors import EnvironmentFailed
 from edgevit.tasks.pixels.library import found, kernels, load
 from edgevit_runtimes.errors import RuntimesError
+from edgevit_runtimes.setup import emulated
 from edgevit_runtimes.setup import tflite as setup
 
 State = Literal["ok", "missing", "warning"]
@@ -40,6 +41,8 @@ TOOLS = (
     ("adb", "measuring on an Android phone", "adb"),
     ("ssh", "measuring on a board over the network", "openssh-client"),
     ("cmake", "building the native runner", "cmake"),
+    ("aarch64-linux-gnu-g++", "building the native runner for ARM", "g++-aarch64-linux-gnu"),
+    ("llvm-mca-19", "estimating latencies on ARM", "llvm-19"),
     # Not qemu-user-static, which takes no plugins.
     ("qemu-aarch64", "counting ARM instructions without a phone", "qemu-user"),
 )
@@ -83,6 +86,7 @@ def examine() -> tuple[Finding, ...]:
         check_disk("disk for temporary files", lambda: Path(tempfile.gettempdir())),
         *(check_tool(*tool, shutil.which(tool[0])) for tool in TOOLS),
         check_core(),
+        check_emulated(),
         check_tflite(),
         check_telemetry(installed, os.environ),
     )
@@ -188,6 +192,26 @@ def check_core() -> Finding:
         return Finding(name, "ok", f"{path}, {kernels(load(path))} kernels, for exact masks")
     except EnvironmentFailed as error:
         return Finding(name, "warning", error.message.rstrip("."), error.next)
+
+
+def check_emulated() -> Finding:
+    """The ARM libraries and programs for emulated cores, boards and phones, which are optional."""
+    name = "ARM devices"
+    purpose = "executing files on ARM: emulated cores, boards and phones"
+    try:
+        place = emulated.KEPT.home()
+    except RuntimesError as error:
+        return Finding(name, "warning", error.message.rstrip("."), error.next)
+    match emulated.KEPT.look(place):
+        case "present":
+            return Finding(name, "ok", f"{place}, for {purpose}")
+        case "broken":
+            again = f"{emulated.COMMAND} --force"
+            return Finding(name, "warning", f"{place} no longer works", again)
+        case "foreign":
+            fix = f"{emulated.HOME}=DIR {emulated.COMMAND}"
+            return Finding(name, "warning", f"{place} holds other files", fix)
+    return Finding(name, "missing", f"not set up; needed only for {purpose}", emulated.COMMAND)
 
 
 def check_tflite() -> Finding:

@@ -131,7 +131,7 @@ def _check_comparable(one: Mapping[str, Any], two: Mapping[str, Any]) -> None:
         raise _incomparable("device", one.get("device"), two.get("device"))
     if str(one.get("device")).startswith("emulated"):
         return  # counts are the same on every machine
-    for name in ("cpu", "machine", "governor"):
+    for name in ("cpu", "machine", "model", "cpu_parts", "governor"):
         if told(one, name) != told(two, name):
             raise _incomparable(name, told(one, name), told(two, name))
 

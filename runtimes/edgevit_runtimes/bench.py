@@ -19,6 +19,7 @@ from edgevit_runtimes.errors import BadSetting
 from edgevit_runtimes.journal import Journal
 from edgevit_runtimes.meters import Job, meter
 from edgevit_runtimes.result import BenchResult, BenchRow, BenchSettings
+from edgevit_runtimes.runners.state import read_state
 from edgevit_runtimes.session import Array, sha256_of
 from edgevit_runtimes.timing import Progress
 
@@ -71,7 +72,8 @@ def bench(
     engines = [chosen(path, engine) for path in files]
     for entry in engines:
         versions_on(where, entry) if where.kind != "local" else prepare(entry)
-    machine = machine_facts()  # before the load that measuring makes itself
+    # Before the load that measuring makes itself; of the machine that is measured.
+    machine = machine_facts() if where.kind == "local" else read_state(shell_of(where))
     keys = [
         (place, count, turn)
         for count in settings.threads

@@ -10,6 +10,7 @@ import pytest
 from edgevit.cli import findings as doctor
 from edgevit.cli.findings import Need
 from edgevit.tasks.pixels import library
+from edgevit_runtimes.setup import emulated
 from edgevit_runtimes.setup import tflite as setup
 from edgevit_runtimes.setup.kept import MARKER
 from tests.support.native import built
@@ -189,6 +190,31 @@ def test_every_fix_belongs_to_a_problem_and_every_name_is_there_once() -> None:
     assert len({finding.name for finding in findings}) == len(findings)
     for finding in findings:
         assert (finding.fix is None) == (finding.state == "ok"), finding
+
+
+def test_arm_devices_are_set_up_or_not(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    place = tmp_path / "arm"
+    monkeypatch.setenv(emulated.HOME, str(place))
+    found = doctor.check_emulated()
+    assert (found.state, found.fix) == ("missing", emulated.COMMAND)
+    place.mkdir()
+    (place / "other").touch()
+    assert doctor.check_emulated().fix == f"{emulated.HOME}=DIR {emulated.COMMAND}"
+    (place / MARKER).write_text("{}")
+    found = doctor.check_emulated()
+    assert (found.state, found.fix) == ("warning", f"{emulated.COMMAND} --force")
+    marker = {"layout": emulated.LAYOUT, "packages": emulated.packages()}
+    (place / MARKER).write_text(json.dumps(marker))
+    assert doctor.check_emulated().state == "ok"
+    monkeypatch.delenv(emulated.HOME)
+    monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+    monkeypatch.delenv("HOME", raising=False)
+
+    def homeless(*_: object) -> Path:
+        raise RuntimeError
+
+    monkeypatch.setattr(Path, "home", homeless)
+    assert doctor.check_emulated().state == "warning"
 
 
 def test_the_native_core_is_built_or_not_or_broken(

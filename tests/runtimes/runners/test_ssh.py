@@ -99,6 +99,7 @@ def test_a_bundle_is_verified_and_measured(
     assert len(row.samples_s) >= 2
     assert row.cold_imports_s == (None,)
     assert row.states[0][0]["machine"] == "aarch64"
+    assert result.machine["cpu_parts"] == ["0xd0d"]  # the board's, not this machine's
     assert row.peak_rss_kib is not None
     assert [path.name for path in tmp_path.iterdir()] == ["r.json"]
     assert left_there(board) == []
