@@ -92,9 +92,11 @@ def count_files(
                 progress(label, i * repeat + turn, len(files) * repeat)
             # The first models caches for the estimate, which changes no count and takes longer.
             counted = emulated.count(path, entry, core.name, inputs[i], caches=turn == 0)
-            runs.append(counted.counts)
+            runs.append(counted)
+        first = runs[0]
         try:
-            mix, price, missing = kinds(runs[0]), estimate(runs[0], core), None
+            price = estimate(first.counts, core, first.names)
+            mix, missing = kinds(first.counts), None
         except MissingRuntime as error:
             mix, price, missing = None, None, f"no estimate: {error.message} Next: {error.next}"
         rows.append(
@@ -103,7 +105,7 @@ def count_files(
                 hashes[i],
                 entry.name,
                 versions[i],
-                tuple(counts.instructions for counts in runs),
+                tuple(run.counts.instructions for run in runs),
                 mix,
                 price,
                 missing,

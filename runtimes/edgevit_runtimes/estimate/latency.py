@@ -18,6 +18,7 @@ from edgevit_runtimes.estimate.assembly import LLVM, disassemble, llvm
 from edgevit_runtimes.estimate.counts import Counts, Traffic
 from edgevit_runtimes.estimate.cycles import PricedBlock, estimate_cycles
 from edgevit_runtimes.estimate.kinds import by_kind
+from edgevit_runtimes.estimate.symbols import Names
 
 LINE_BYTES = 64
 # Bytes a cycle from L2 and L3, as Arm's cores of these years move them, and gigabytes a second from
@@ -35,6 +36,7 @@ class Estimate:
     memory_cycles: float | None  # None: caches were not modelled
     tool: str
     hottest: tuple[PricedBlock, ...]
+    names: Names | None = None
 
     @property
     def compute_ms(self) -> float:
@@ -63,24 +65,28 @@ class Estimate:
             "memory_cycles": None if self.memory_cycles is None else round(self.memory_cycles),
             "compute_ms": self.compute_ms,
             "interval_ms": None if self.interval_ms is None else list(self.interval_ms),
-            "hottest": [
-                {
-                    "symbol": price.block.symbol,
-                    "address": f"0x{price.block.address:x}",
-                    "instructions": len(price.block.opcodes),
-                    "executions": price.block.executions,
-                    "share": price.cycles / self.compute_cycles,
-                }
-                for price in self.hottest
-            ],
+            "hottest": [self._named(price) for price in self.hottest],
+        }
+
+    def _named(self, price: PricedBlock) -> dict[str, object]:
+        block = price.block
+        library, symbol = (None, None) if self.names is None else self.names.at(block.address)
+        return {
+            "library": library,
+            "symbol": symbol or block.symbol,
+            "address": f"0x{block.address:x}",
+            "instructions": len(block.opcodes),
+            "executions": block.executions,
+            "share": price.cycles / self.compute_cycles,
         }
 
 
-def estimate(counts: Counts, core: Core) -> Estimate:
+def estimate(counts: Counts, core: Core, names: Names | None = None) -> Estimate:
     """Estimate one run; raises `MissingRuntime` without LLVM, `RunFailed` where it cannot price."""
     cycles = estimate_cycles(counts, core)
     memory = None if counts.traffic is None else memory_cycles(counts.traffic, core)
-    return Estimate(core, cycles.total, memory, llvm_version(), cycles.blocks[:HOTTEST])
+    hottest = cycles.blocks[:HOTTEST]
+    return Estimate(core, cycles.total, memory, llvm_version(), hottest, names)
 
 
 def memory_cycles(traffic: Traffic, core: Core) -> float:

@@ -19,6 +19,7 @@ from edgevit_runtimes.cores import CORES, Core
 from edgevit_runtimes.engines import Engine
 from edgevit_runtimes.errors import DeviceFailed, RunFailed, UnknownEngine
 from edgevit_runtimes.estimate.counts import Counts, read_counts
+from edgevit_runtimes.estimate.symbols import Names
 from edgevit_runtimes.runners.native import Asked, Told, order_of, read_told
 from edgevit_runtimes.session import Array, Port, Session
 from edgevit_runtimes.sessions.opened import OpenFile, check_file
@@ -36,6 +37,7 @@ class Counted:
     outputs: tuple[Array, ...]
     counts: Counts
     version: str  # of the runtime
+    names: Names  # of its blocks
 
 
 def versions(engine: Engine) -> dict[str, str]:
@@ -107,7 +109,7 @@ def count(
         outputs = _outputs(folder, told.outputs, order_of(told.outputs))
     if counts is None:
         raise RunFailed(f"Nothing was counted while {path.name} ran.")
-    return Counted(tuple(outputs), counts, told.version)
+    return Counted(tuple(outputs), counts, told.version, Names(told.maps, environment.files))
 
 
 @contextmanager

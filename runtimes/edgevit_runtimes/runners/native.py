@@ -7,6 +7,7 @@ from pathlib import PurePath
 from typing import Any
 
 from edgevit_runtimes.errors import RunFailed
+from edgevit_runtimes.estimate.symbols import Mapped
 from edgevit_runtimes.session import Port
 from edgevit_runtimes.sessions.litert import NUMBERED
 from edgevit_runtimes.sessions.opened import fixed_port
@@ -62,6 +63,7 @@ class Told:
     samples_ns: tuple[int, ...] = field(default=())
     peak_rss_kib: int | None = None
     done: bool = False
+    maps: tuple[Mapped, ...] = ()
 
 
 def read_told(lines: Iterable[str], file: str) -> Told:
@@ -81,6 +83,8 @@ def read_told(lines: Iterable[str], file: str) -> Told:
                 told["first_ns"] = int(event["ns"])
             case "samples":
                 samples += [int(sample) for sample in event["ns"]]
+            case "maps":
+                told["maps"] = tuple(_mapped(entry) for entry in event.get("maps", ()))
             case "done":
                 told |= {"peak_rss_kib": int(event["peak_rss_kib"]), "done": True}
             case "failed":
@@ -121,6 +125,15 @@ def _event(line: str) -> dict[str, Any]:
     except ValueError:  # the last line of a device that was lost
         return {}
     return event if isinstance(event, dict) else {}
+
+
+def _mapped(entry: dict[str, Any]) -> Mapped:
+    try:
+        return Mapped(
+            int(entry["start"]), int(entry["end"]), int(entry["offset"]), str(entry["path"])
+        )
+    except (KeyError, TypeError, ValueError):
+        return Mapped(0, 0, 0, "")
 
 
 def _ports(described: list[dict[str, Any]], file: str) -> tuple[Port, ...]:

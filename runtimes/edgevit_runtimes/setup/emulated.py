@@ -126,6 +126,12 @@ class Emulated:
         return self.path / "lib" / names[engine] if engine in names else None
 
     @property
+    def files(self) -> dict[str, Path]:
+        """Every program and library for ARM, by its name."""
+        folders = (self.path / "sysroot" / "lib", self.path / "lib", self.path / "bin")
+        return {path.name: path for folder in folders for path in folder.iterdir()}
+
+    @property
     def plugin(self) -> Path:
         """The counting plugin of the emulator, for this machine."""
         return self.path / "bin" / "libedgevit_count.so"

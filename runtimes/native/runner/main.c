@@ -10,6 +10,7 @@
  *   {"event": "opened", "engine": ..., "version": ..., "load_ns": ..., "inputs": [...], ...}
  *   {"event": "first", "ns": ...}
  *   {"event": "samples", "ns": [...]}       up to 64 at a time, without warm-up
+ *   {"event": "maps", "maps": [...]}        with --marks: where code lies
  *   {"event": "done", "runs": ..., "peak_rss_kib": ...}
  *   {"event": "failed", "message": ...}     and exit 1; wrong arguments exit with 2
  *
@@ -229,6 +230,30 @@ static void write_samples(const int64_t *samples, int count) {
   fflush(stdout);
 }
 
+/* Where code lies, for names of what was counted. */
+static void write_maps(void) {
+#if defined(__linux__)
+  char line[4096], rights[8];
+  FILE *file = fopen("/proc/self/maps", "r");
+  int written = 0;
+  printf("{\"event\": \"maps\", \"maps\": [");
+  while (file && fgets(line, sizeof line, file)) {
+    unsigned long long start, end, offset;
+    int path = 0;
+    line[strcspn(line, "\n")] = 0;
+    if (sscanf(line, "%llx-%llx %7s %llx %*s %*s %n", &start, &end, rights, &offset, &path) < 4)
+      continue;
+    if (!strchr(rights, 'x') || !path || line[path] != '/') continue;
+    printf("%s{\"start\": %llu, \"end\": %llu, \"offset\": %llu, \"path\": ", written++ ? ", " : "",
+           start, end, offset);
+    write_text(line + path);
+    printf("}");
+  }
+  if (file) fclose(file);
+  printf("]}\n");
+#endif
+}
+
 /* The timed runs; writing samples lies between runs and is never timed. */
 static long time_runs(const options *asked) {
   int64_t samples[CHUNK], began = now();
@@ -279,6 +304,7 @@ int main(int count, char **words) {
   fflush(stdout);
   for (long i = 0; i < asked.warmup; i++) require(engine_run());
   long runs = asked.runs ? time_runs(&asked) : 0;
+  if (asked.marks) write_maps();
   for (int i = 0; i < asked.output_count; i++) write_output(asked.outputs[i], &ports.outputs[i]);
   printf("{\"event\": \"done\", \"runs\": %ld, \"peak_rss_kib\": %ld}\n", runs, peak_rss_kib());
   return fflush(stdout) ? 1 : 0;

@@ -70,6 +70,19 @@ def test_counts_repeat_and_are_those_of_the_network(host_bundle: Bundle) -> None
 
 
 @on_arm
+def test_the_hottest_blocks_have_names(host_bundle: Bundle) -> None:
+    """ExecuTorch's libraries name their kernels; the others are stripped, and name themselves."""
+    for format_, library in (("executorch", "libexecutorch"), ("litert", "libLiteRt.so")):
+        path, inputs = given(host_bundle, format_)
+        counted = emulated.count(path, chosen(path, None), "cortex-a77", inputs)
+        named = [counted.names.at(block.address) for block in counted.counts.blocks[:10]]
+        assert all(name is not None for name, _ in named), named
+        assert any(str(name).startswith(library) for name, _ in named), named
+        if format_ == "executorch":
+            assert any(str(symbol).startswith("xnn_") for _, symbol in named), named
+
+
+@on_arm
 def test_a_core_is_what_it_says_it_is(host_bundle: Bundle) -> None:
     """Libraries read the core's own cpuinfo: what they choose for another core may differ."""
     path, inputs = given(host_bundle, "litert")

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from edgevit_runtimes.errors import RunFailed
+from edgevit_runtimes.estimate.symbols import Mapped
 from edgevit_runtimes.runners.native import Asked, order_of, read_told
 from edgevit_runtimes.session import Port
 
@@ -21,6 +22,7 @@ EVENTS = (
     {"event": "first", "ns": 7},
     {"event": "samples", "ns": [1, 2]},
     {"event": "samples", "ns": [3]},
+    {"event": "maps", "maps": [{"start": 16, "end": 32, "offset": 0, "path": "/x.so"}, {}]},
     {"event": "done", "runs": 3, "peak_rss_kib": 99},
 )
 
@@ -46,6 +48,7 @@ def test_a_whole_run() -> None:
     assert told.inputs == (Port("image", (1, 3), "float32"),)
     assert told.outputs == (Port("logits", (), "int8"),)
     assert (told.load_ns, told.first_ns, told.samples_ns) == (5, 7, (1, 2, 3))
+    assert told.maps == (Mapped(16, 32, 0, "/x.so"), Mapped(0, 0, 0, ""))
     assert (told.version, told.peak_rss_kib, told.done) == ("1.31.1", 99, True)
 
 
