@@ -14,6 +14,7 @@ from edgevit.cli.commands import (
     info,
     inspect,
     quantize,
+    report,
     run,
     verify,
 )
@@ -63,6 +64,9 @@ app.command("run", short_help="Run a bundle on photos or videos.", epilog=run.EX
 app.command("bench", short_help="Time the files of a bundle.", epilog=bench.EXAMPLES)(bench.bench)
 app.command("compare", short_help="Compare two measurements of `bench`.", epilog=compare.EXAMPLES)(
     compare.compare
+)
+app.command("report", short_help="Write measurements as one page of HTML.", epilog=report.EXAMPLES)(
+    report.report
 )
 app.command("eval", short_help="Measure the accuracy of a bundle's files.", epilog=eval_.EXAMPLES)(
     eval_.evaluate

@@ -1,6 +1,5 @@
 """compare: whether one measurement of `bench` is slower than another, or cannot be told."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,10 +8,8 @@ from typing import Any, Literal
 import numpy as np
 
 from edgevit.errors import UsageError
-from edgevit_runtimes.result import SCHEMA
+from edgevit.measure.results import numbers, read_result, unusable
 
-MOST_BYTES = 1 << 28
-MOST_SAMPLES = 1 << 20
 RESAMPLES = 2000
 CLOCKS = 0.05  # allowed clocks of two measurements may differ by this share
 
@@ -68,7 +65,7 @@ def compare_results(a: Path, b: Path, tolerance: float) -> Comparison:
             f"The tolerance is a share between 0 and 100 %, not {tolerance:.3g}.",
             next="--fail-on 5%",
         )
-    one, two = _read(a), _read(b)
+    one, two = read_result(a), read_result(b)
     _check_comparable(one, two)
     lines, seen = [], set()
     for what, name in (("latency", "rows"), ("instructions", "counted")):
@@ -96,30 +93,6 @@ def parse_share(text: str) -> float:
             f"--fail-on takes a share such as 5%, not {text!r}.", next="--fail-on 5%"
         ) from None
     return value / 100 if text.endswith("%") else value
-
-
-def _read(path: Path) -> dict[str, Any]:
-    again = f"edgevit bench BUNDLE -o {path.name}"
-    try:
-        if path.stat().st_size > MOST_BYTES:
-            raise UsageError(f"{path} has more than {MOST_BYTES} bytes.")
-        value = json.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read ({error.strerror}).", next=again) from None
-    except (ValueError, RecursionError):
-        raise UsageError(f"{path} is not JSON.", next=again) from None
-    if not isinstance(value, dict) or value.get("kind") != "edgevit-bench":
-        raise UsageError(f"{path} is no result of `edgevit bench`.", next=again)
-    if value.get("schema") != SCHEMA:
-        raise UsageError(
-            f"{path} has schema {value.get('schema')} of results, and {SCHEMA} is read here.",
-            next=again,
-        )
-    for name in ("rows", "counted"):
-        rows = value.get(name)
-        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-            raise UsageError(f"{path} is no whole result of `edgevit bench`.", next=again)
-    return value
 
 
 def _check_comparable(one: Mapping[str, Any], two: Mapping[str, Any]) -> None:
@@ -174,7 +147,7 @@ def _by_key(rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, int], Mapping[
 def _counted(
     key: tuple[str, int], a: Mapping[str, Any], b: Mapping[str, Any], tolerance: float
 ) -> Line:
-    before, after = (_numbers(row, "instructions", key[0]) for row in (a, b))
+    before, after = (numbers(row, "instructions", key[0]) for row in (a, b))
     ratio = float(after[0] / before[0])
     noisy = max(_spread(before), _spread(after)) > tolerance
     return Line(
@@ -231,27 +204,8 @@ def _interval(
 def _repeats(row: Mapping[str, Any], file: str) -> list[np.ndarray[Any, Any]]:
     repeats = row.get("repeats")
     if not isinstance(repeats, list) or not repeats:
-        raise _broken(file)
-    return [_numbers(repeat, "samples_s", file) for repeat in repeats]
-
-
-def _numbers(row: object, name: str, file: str) -> np.ndarray[Any, Any]:
-    """Positive numbers; raises `UsageError`."""
-    values = row.get(name) if isinstance(row, dict) else None
-    if not isinstance(values, list) or not 0 < len(values) <= MOST_SAMPLES:
-        raise _broken(file)
-    if not all(isinstance(v, int | float) and not isinstance(v, bool) for v in values):
-        raise _broken(file)
-    array = np.array(values, dtype=np.float64)
-    if not np.isfinite(array).all() or (array <= 0).any():
-        raise _broken(file)
-    return array
-
-
-def _broken(file: str) -> UsageError:
-    return UsageError(
-        f"The result has no usable samples of {file}.", next="edgevit bench BUNDLE -o AGAIN.json"
-    )
+        raise unusable(file)
+    return [numbers(repeat, "samples_s", file) for repeat in repeats]
 
 
 def _spread(values: np.ndarray[Any, Any]) -> float:

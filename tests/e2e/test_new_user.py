@@ -13,6 +13,7 @@ from PIL import Image
 
 from edgevit.bundle.opened import Bundle
 from edgevit.cli.app import app
+from tests.edgevit.measure.test_report import measured, written
 
 Cli = Callable[..., Any]
 
@@ -40,11 +41,17 @@ def lines(
     """A command line of each command that works."""
     bundle = host_bundle.path
     few = ("--calibration-samples", 1, "--eval-samples", 1)
+    results = photo.parent / "measured"
+    results.mkdir()
+    before = written(results / "before.json", [measured()], [])
+    after = written(results / "after.json", [measured()], [])
     return {
         "export": ("export", "topformer-t", "--input-size", 64, 64, "--dry-run"),
         "verify": ("verify", bundle, "-r", "onnx"),
         "run": ("run", bundle, photo, "-r", "onnx"),
         "bench": ("bench", bundle, *FAST),
+        "compare": ("compare", before, after),
+        "report": ("report", before, "-o", results / "report.html", "--force"),
         "list": ("list",),
         "info": ("info", "topformer-t"),
         "inspect": ("inspect", bundle / "model.onnx"),
@@ -100,7 +107,8 @@ def test_bench_keeps_its_samples(cli: Cli, lines: dict[str, tuple[object, ...]])
     told = cli(*lines["bench"], "-o", "result.json")
     assert told.code == 0
     assert json.loads(Path("result.json").read_text())["rows"]
-    assert {path.name for path in Path.cwd().iterdir()} - {"bundle"} == {"photo.png", "result.json"}
+    left = {path.name for path in Path.cwd().iterdir()} - {"bundle", "measured"}
+    assert left == {"photo.png", "result.json"}
 
 
 def test_run_writes_what_it_says(cli: Cli, lines: dict[str, tuple[object, ...]]) -> None:
@@ -128,7 +136,9 @@ MENTIONED = {
     ),
     "verify": ("BUNDLE", "--runtime", "--atol", "--json"),
     "run": ("BUNDLE", "FILE", "--output-dir", "--official-resize", "--boxes", ".overlay.png"),
-    "bench": ("--threads", "--runs", "--repeat", "--device", "p50"),
+    "bench": ("--threads", "--runs", "--repeat", "--device", "p50", "--resume", "emulated:CORE"),
+    "compare": ("A.json", "B.json", "--fail-on SHARE", "noisy"),
+    "report": ("RESULTS...", "--output FILE", "--force"),
     "list": ("--task", "--json"),
     "info": ("MODEL",),
     "inspect": (".pte", ".mlpackage"),

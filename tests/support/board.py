@@ -59,7 +59,7 @@ SetEnv QEMU_CPU={cpu}
 """
 SSH_CONFIG = """
 Host silent
-  ProxyCommand sleep 60
+  ProxyCommand sleep 4
 Host closed
   Port 1
 Host stranger
@@ -69,6 +69,8 @@ Host keyless
   IdentityFile {folder}/other
 Host full
   SetEnv TMPDIR={folder}/small
+Host board
+  SetEnv TMPDIR={folder}/tmp
 Host board closed stranger keyless full
   HostName 127.0.0.1
 Host board closed stranger full
@@ -177,6 +179,7 @@ def running(folder: Path) -> Iterator[Board]:
 def prepare(folder: Path) -> None:
     """Keys, and the configurations of both sides."""
     (folder / "small").mkdir()
+    (folder / "tmp").mkdir()
     for name in ("hostkey", "key", "other"):
         subprocess.run(
             ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / name], check=True

@@ -1,5 +1,6 @@
 """`edgevit compare`."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -47,6 +48,9 @@ def compare(
             print_table(COLUMNS, comparison_rows(comparison), f"{after} against {before}")
         for name in comparison.alone:
             terminal.note(f"only one of the two has {name}")
+        if not comparison.slower:
+            terminal.done(f"nothing got slower by more than {comparison.tolerance:.1%}")
+        both = f"{shlex.quote(str(before))} {shlex.quote(str(after))}"
+        terminal.next(f"edgevit report {both} -o report.html")
         if comparison.slower:
             raise typer.Exit(1)
-        terminal.done(f"nothing got slower by more than {comparison.tolerance:.1%}")

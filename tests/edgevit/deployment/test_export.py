@@ -28,15 +28,13 @@ from edgevit.networks.create import create_model
 from edgevit.networks.line import PASSES
 from edgevit.prediction.predictor import predict
 from edgevit.request.check import check_request, preprocessing_for
-from edgevit.request.spec import DeploySpec, Evaluate, Quantize, Source, Verify
+from edgevit.request.spec import DeploySpec, Evaluate, Quantize, Source
 from edgevit.steps import silent
 from edgevit.tasks.preprocessing import preprocess
 from edgevit_export import lower as lower_module
 from edgevit_export.artifact import Artifact, content_sha256, content_size
 from edgevit_export.errors import LoweringFailed, Unsupported
 from edgevit_export.formats import FORMATS
-from edgevit_runtimes.device import parse_device
-from edgevit_runtimes.errors import MissingRuntime
 
 SIZE = (64, 64)
 
@@ -590,39 +588,3 @@ def test_a_network_that_float32_cannot_hold_is_told_apart_from_a_wrong_file(spec
     told = with_rounding(failed, network, coarse)
     assert "float64" in told.message
     assert "--atol" in told.next
-
-
-@pytest.mark.usefixtures("emulated_device")
-def test_files_are_executed_on_a_device_before_they_are_sealed(tmp_path: Path) -> None:
-    device = parse_device("emulated:cortex-a77")
-    spec = DeploySpec(
-        "topformer-t",
-        tmp_path / "out",
-        only_formats=("onnx", "coreml"),
-        input_size=(64, 64),
-        verify=Verify(devices=(device,)),
-    )
-    told: list[str] = []
-    onnx, coreml = deploy(spec, lambda step: told.append(step.text)).manifest.files
-    (there,) = onnx.elsewhere
-    assert there.device == "emulated:cortex-a77"
-    assert there.verification.status == "executed"
-    assert there.verification.cases == onnx.verification.cases
-    assert "emulator" in dict(there.verification.runtime)
-    assert coreml.elsewhere == ()
-    assert "executed model.onnx on arm64 (emulated cortex-a77)" in told
-    assert "model.mlpackage: arm64 (emulated cortex-a77) opens no such files" in told
-    assert "also on emulated:cortex-a77" in (tmp_path / "out" / "README.md").read_text()
-
-
-def test_a_device_that_is_not_there_is_refused_before_anything_is_loaded(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("EDGEVIT_EMULATED_HOME", str(tmp_path / "absent"))
-    device = parse_device("emulated:cortex-a77")
-    spec = DeploySpec("topformer-t", tmp_path / "out", verify=Verify(devices=(device,)))
-    with pytest.raises(MissingRuntime):
-        deploy(spec)
-    with pytest.raises(UsageError, match="--verify-on and --no-verify"):
-        deploy(replace(spec, verify=Verify(enabled=False, devices=(device,))))
-    assert list(tmp_path.iterdir()) == []

@@ -8,7 +8,7 @@ import pytest
 
 from edgevit.cli.views.compare import COLUMNS, comparison_facts, comparison_rows
 from edgevit.errors import UsageError
-from edgevit.measure import compare as module
+from edgevit.measure import results
 from edgevit.measure.compare import compare_results, parse_share
 
 Write = Callable[..., Path]
@@ -189,7 +189,7 @@ def test_files_that_are_not_there_or_too_large_are_refused(
 ) -> None:
     with pytest.raises(UsageError, match="No such file"):
         compare_results(write("a", timed()), tmp_path / "absent", 0.05)
-    monkeypatch.setattr(module, "MOST_BYTES", 10)
+    monkeypatch.setattr(results, "MOST_BYTES", 10)
     with pytest.raises(UsageError, match="more than 10 bytes"):
         compare_results(write("a", timed()), tmp_path / "a", 0.05)
 

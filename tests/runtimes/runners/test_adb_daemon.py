@@ -58,9 +58,9 @@ def test_commands_and_files(phone: PhoneHere, tmp_path: Path) -> None:
 def test_a_bundle_is_verified_and_measured(
     phone: PhoneHere, host_bundle: Bundle, tmp_path: Path
 ) -> None:
-    verified = verify_bundle(host_bundle, ("executorch",), device=parse_device(DEVICE))
-    assert verified["model.pte"].status == "executed"
-    result = bench_bundle(host_bundle.path, ["onnx"], "adb", output=tmp_path / "r.json", **QUICK)
+    verified = verify_bundle(host_bundle, ("litert",), device=parse_device(DEVICE))
+    assert verified["model.tflite"].status == "executed"
+    result = bench_bundle(host_bundle.path, ["litert"], "adb", output=tmp_path / "r.json", **QUICK)
     (row,) = result.rows
     assert len(row.samples_s) >= 2
     assert row.states[0][0]["cpu_parts"] == ["0xd0d"]

@@ -92,8 +92,8 @@ def test_a_bundle_is_verified_and_measured(
     board: Board, host_bundle: Bundle, tmp_path: Path
 ) -> None:
     device = parse_device(BOARD)
-    verified = verify_bundle(host_bundle, device=device)
-    assert set(verified) == {"model.onnx", "model.pte", "model.tflite"}  # Core ML is left out
+    verified = verify_bundle(host_bundle, ("litert",), device=device)
+    assert verified["model.tflite"].status == "executed"
     result = bench_bundle(host_bundle.path, ["litert"], BOARD, output=tmp_path / "r.json", **QUICK)
     (row,) = result.rows
     assert len(row.samples_s) >= 2
@@ -148,7 +148,7 @@ def test_a_board_lost_in_the_middle_keeps_what_was_measured(
     board: Board, host_bundle: Bundle, tmp_path: Path
 ) -> None:
     output, journal = tmp_path / "r.json", tmp_path / "r.json.jsonl"
-    settings = {**QUICK, "repeat": 3, "output": output}
+    settings = {**QUICK, "repeat": 2, "output": output}
 
     def cut() -> None:
         while not journal.exists() or len(journal.read_text().splitlines()) < 2:
@@ -167,11 +167,12 @@ def test_a_board_lost_in_the_middle_keeps_what_was_measured(
     finally:
         lost.set()
         cutter.join()
+    Ssh("board@board").run("rm -rf $TMPDIR/edgevit.*")  # what a lost board keeps
     assert not output.exists()
     kept = journal.read_text().splitlines()
-    assert len(kept) in (2, 3)
+    assert len(kept) == 2
     result = bench_bundle(host_bundle.path, ["litert"], BOARD, resume=True, **settings)
-    assert len(result.rows[0].repeats) == 3
+    assert len(result.rows[0].repeats) == 2
     assert not journal.exists()
     assert output.exists()
     with pytest.raises(BadSetting, match="nothing to go on with"):
