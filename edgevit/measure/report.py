@@ -27,7 +27,8 @@ table { border-collapse: collapse; font-size: 0.875rem; }
 th, td { text-align: left; padding: 0.25rem 0.6rem; border-bottom: 1px solid var(--line);
   white-space: nowrap; }
 td.n { text-align: right; font-variant-numeric: tabular-nums; }
-svg { width: 100%; height: auto; display: block; } svg text { fill: var(--ink); font-size: 12px; }
+svg { width: 100%; max-width: 34rem; height: auto; display: block; }
+svg text { fill: var(--ink); font-size: 12px; }
 code { overflow-wrap: anywhere; }
 """
 
