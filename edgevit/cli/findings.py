@@ -21,6 +21,7 @@ from edgevit.tasks.pixels.library import found, kernels, load
 from edgevit_runtimes.errors import RuntimesError
 from edgevit_runtimes.setup import emulated
 from edgevit_runtimes.setup import tflite as setup
+from edgevit_runtimes.setup.kept import Kept
 
 State = Literal["ok", "missing", "warning"]
 
@@ -196,43 +197,31 @@ def check_core() -> Finding:
 
 def check_emulated() -> Finding:
     """The ARM libraries and programs for emulated cores, boards and phones, which are optional."""
-    name = "ARM devices"
-    purpose = "executing files on ARM: emulated cores, boards and phones"
-    try:
-        place = emulated.KEPT.home()
-    except RuntimesError as error:
-        return Finding(name, "warning", error.message.rstrip("."), error.next)
-    match emulated.KEPT.look(place):
-        case "present":
-            return Finding(name, "ok", f"{place}, for {purpose}")
-        case "broken":
-            again = f"{emulated.COMMAND} --force"
-            return Finding(name, "warning", f"{place} no longer works", again)
-        case "foreign":
-            fix = f"{emulated.HOME}=DIR {emulated.COMMAND}"
-            return Finding(name, "warning", f"{place} holds other files", fix)
-    return Finding(name, "missing", f"not set up; needed only for {purpose}", emulated.COMMAND)
+    return _check_kept("ARM devices", emulated.KEPT, "to execute files on ARM")
 
 
 def check_tflite() -> Finding:
     """The side environment of the classic tflite-runtime, which is optional."""
     name = f"tflite-runtime {setup.VERSION}"
+    return _check_kept(name, setup.KEPT, "to run .tflite files as old boards do")
+
+
+def _check_kept(name: str, kept: Kept, purpose: str) -> Finding:
+    """What is set up once in a directory of the user."""
     try:
-        place = setup.tflite_home()
+        place = kept.home()
     except RuntimesError as error:
         return Finding(name, "warning", error.message.rstrip("."), error.next)
-    match setup.look(place):
+    match kept.look(place):
         case "present":
-            return Finding(name, "ok", f"{place}, to run .tflite files as old boards do")
+            return Finding(name, "ok", f"{place}, {purpose}")
         case "broken":
-            again = f"{setup.COMMAND} --force"
+            again = f"{kept.command} --force"
             return Finding(name, "warning", f"{place} no longer works", again)
         case "foreign":
-            return Finding(
-                name, "warning", f"{place} holds other files", f"{setup.HOME}=DIR {setup.COMMAND}"
-            )
-    detail = "not set up; needed only to run .tflite files as old boards do"
-    return Finding(name, "missing", detail, setup.COMMAND)
+            fix = f"{kept.variable}=DIR {kept.command}"
+            return Finding(name, "warning", f"{place} holds other files", fix)
+    return Finding(name, "missing", f"not set up; needed only {purpose}", kept.command)
 
 
 def check_telemetry(installed: Mapping[str, str], environment: Mapping[str, str]) -> Finding:
