@@ -49,7 +49,7 @@ def compare(
         for name in comparison.alone:
             terminal.note(f"only one of the two has {name}")
         if not comparison.slower:
-            terminal.done(f"nothing got slower by more than {comparison.tolerance:.1%}")
+            terminal.done(f"nothing got slower by more than {100 * comparison.tolerance:.3g} %")
         both = f"{shlex.quote(str(before))} {shlex.quote(str(after))}"
         terminal.next(f"edgevit report {both} -o report.html")
         if comparison.slower:
