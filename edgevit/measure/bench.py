@@ -55,10 +55,11 @@ def bench_bundle(
         verify_file(bundle, file, engine=engine, device=place)
     picture = bundle.golden("input")
     hashes = [file.sha256 for file in files]
+    inputs = [[to_file(picture, file.inputs[0])] for file in files]
     settings = BenchSettings(tuple(threads), warmup, runs, min_secs, max_secs, repeat)
     journal = None
     if output is not None and place.kind != "emulated":
-        journal = journal_of(output, place, settings, hashes)
+        journal = journal_of(output, place, settings, hashes, inputs, engine)
     if resume and journal is None:
         raise UsageError(
             "--resume goes on with a measurement that was to be written to a file.",
@@ -66,7 +67,7 @@ def bench_bundle(
         )
     result = bench(
         [bundle.checked(file) for file in files],
-        [[to_file(picture, file.inputs[0])] for file in files],
+        inputs,
         hashes,
         threads=threads,
         warmup=warmup,

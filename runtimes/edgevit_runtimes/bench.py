@@ -120,10 +120,21 @@ def bench(
 
 
 def journal_of(
-    path: Path, device: Device, settings: BenchSettings, hashes: Sequence[str]
+    path: Path,
+    device: Device,
+    settings: BenchSettings,
+    hashes: Sequence[str],
+    inputs: Sequence[Sequence[Array]],
+    engine: str | None,
 ) -> Journal:
     """The journal of a measurement that is written to `path`."""
-    head = {"device": str(device), "settings": asdict(settings), "sha256": list(hashes)}
+    head = {
+        "device": str(device),
+        "settings": asdict(settings),
+        "sha256": list(hashes),
+        "input_sha256": [sha256_of(arrays) for arrays in inputs],
+        "engine": engine,
+    }
     return Journal(path.with_name(f"{path.name}.jsonl"), head)
 
 

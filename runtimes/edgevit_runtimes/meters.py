@@ -91,7 +91,8 @@ class There:
         """cool_c: how warm the device may be before a repeat; None: no gate."""
         self._shell, self._stack, self._cool_c = shell, stack, cool_c
         self._opened: dict[Path, OpenThere] = {}
-        self._outputs: dict[Path, list[Array]] = {}
+        # By file and thread count: how work is divided may change the last bits.
+        self._outputs: dict[tuple[Path, int], list[Array]] = {}
 
     def repeat(self, job: Job, progress: Progress | None = None) -> Repeat:
         """One cold start and the warm runs after it; waits first until the device is cool.
@@ -106,7 +107,7 @@ class There:
         asked = Asked(job.threads, job.warmup, job.runs, job.min_secs, job.max_secs)
         told, outputs = self._opened[job.path].run(asked, job.inputs)
         after = read_state(self._shell)
-        known = self._outputs.setdefault(job.path, outputs)
+        known = self._outputs.setdefault((job.path, job.threads), outputs)
         if not all(np.array_equal(a, b) for a, b in zip(known, outputs, strict=True)):
             raise RunFailed(f"{job.path.name} gave other outputs in another repeat.")
         if progress is not None:

@@ -114,7 +114,10 @@ def test_what_a_journal_has_is_not_measured_again(
     settings = BenchSettings(
         (1,), FAST["warmup"], FAST["runs"], FAST["min_secs"], FAST["max_secs"], 2
     )
-    journal = subject.journal_of(tmp_path / "r.json", Device("local"), settings, hashes)
+    journal = subject.journal_of(
+        tmp_path / "r.json", Device("local"), settings, hashes, [tiny.inputs], None
+    )
+    other = [[array + 1 for array in tiny.inputs]]
     whole = bench(files, [tiny.inputs], hashes, repeat=2, journal=journal, **FAST)
     lines = journal.path.read_text().splitlines()
     assert len(lines) == 3
@@ -125,3 +128,9 @@ def test_what_a_journal_has_is_not_measured_again(
     monkeypatch.setattr(subject, "Job", lambda *_: pytest.fail("it was measured again"))
     again = bench(files, [tiny.inputs], hashes, repeat=2, journal=journal, resume=True, **FAST)
     assert again.rows == resumed.rows
+    for given, engine in ((other, None), ([tiny.inputs], "onnxruntime")):
+        changed = subject.journal_of(
+            tmp_path / "r.json", Device("local"), settings, hashes, given, engine
+        )
+        with pytest.raises(BadSetting, match="other files, settings or another device"):
+            changed.known()

@@ -20,7 +20,7 @@ from edgevit_runtimes.engines import Engine
 from edgevit_runtimes.errors import DeviceFailed, RunFailed, UnknownEngine
 from edgevit_runtimes.estimate.counts import Counts, read_counts
 from edgevit_runtimes.estimate.symbols import Names
-from edgevit_runtimes.runners.native import Asked, Told, order_of, read_told
+from edgevit_runtimes.runners.native import Asked, Told, arranged, order_of, read_told
 from edgevit_runtimes.session import Array, Port, Session
 from edgevit_runtimes.sessions.opened import OpenFile, check_file
 from edgevit_runtimes.setup.emulated import WHEELS, Emulated, emulator_version, require_emulated
@@ -68,7 +68,7 @@ def open_(path: Path, engine: Engine, core_name: str, threads: int = 1) -> Sessi
 
     def call(arrays: tuple[Array, ...]) -> Sequence[Array]:
         with _workplace(path) as folder:
-            given = _placed(arrays, taken)
+            given = arranged(arrays, taken)
             _start(
                 environment, core, engine, folder, Asked(threads=threads, runs=0), path.name,
                 given, told.outputs,
@@ -101,7 +101,7 @@ def count(
     environment, core = require_emulated(), CORES[core_name]
     with _workplace(path) as folder:
         described, _ = _start(environment, core, engine, folder, Asked(), path.name)
-        given = _placed(tuple(inputs), order_of(described.inputs))
+        given = arranged(inputs, order_of(described.inputs))
         told, counts = _start(
             environment, core, engine, folder, Asked(warmup=warmup, marks=True), path.name,
             given, described.outputs, caches,
@@ -129,14 +129,6 @@ def _workplace(path: Path) -> Iterator[Path]:
             f"The emulated device could not be given its files: {error.strerror or error}.",
             next="df -h",
         ) from error
-
-
-def _placed(arrays: tuple[Array, ...], places: Sequence[int]) -> list[Array]:
-    """Arrays in the network's order, brought into the file's."""
-    ordered = list(arrays)
-    for array, place in zip(arrays, places, strict=True):
-        ordered[place] = array
-    return ordered
 
 
 def _start(

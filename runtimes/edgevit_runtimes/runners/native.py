@@ -8,7 +8,7 @@ from typing import Any
 
 from edgevit_runtimes.errors import RunFailed
 from edgevit_runtimes.estimate.symbols import Mapped
-from edgevit_runtimes.session import Port
+from edgevit_runtimes.session import Array, Port
 from edgevit_runtimes.sessions.litert import NUMBERED
 from edgevit_runtimes.sessions.opened import fixed_port
 
@@ -114,6 +114,14 @@ def order_of(ports: Sequence[Port]) -> list[int]:
     if all(NUMBERED.fullmatch(port.name) for port in ports):
         places.sort(key=lambda place: int(ports[place].name.rpartition("_")[2]))
     return places
+
+
+def arranged(arrays: Sequence[Array], places: Sequence[int]) -> list[Array]:
+    """Arrays in the network's order, brought into the file's."""
+    ordered = list(arrays)
+    for array, place in zip(arrays, places, strict=True):
+        ordered[place] = array
+    return ordered
 
 
 def _event(line: str) -> dict[str, Any]:

@@ -18,7 +18,7 @@ import numpy as np
 
 from edgevit_runtimes.engines import Engine
 from edgevit_runtimes.errors import DeviceFailed, MissingRuntime, RunFailed, UnknownEngine
-from edgevit_runtimes.runners.native import Asked, Told, order_of, read_told
+from edgevit_runtimes.runners.native import Asked, Told, arranged, order_of, read_told
 from edgevit_runtimes.runners.shell import Shell
 from edgevit_runtimes.session import Array, Port, Session
 from edgevit_runtimes.sessions.opened import OpenFile, check_file
@@ -94,10 +94,12 @@ def placed(shell: Shell, engine: Engine) -> Iterator[Place]:
     versions(engine)
     environment = require_programs()
     check_machine(shell)
-    answer = shell.run(f"mktemp -d {shell.temporary}/edgevit.XXXXXXXX")
+    # In double quotes: the device's own shell is to put in its TMPDIR.
+    answer = shell.run(f'mktemp -d "{shell.temporary}/edgevit.XXXXXXXX"')
     folder = answer.out.strip()
     if answer.code != 0 or not FOLDER.fullmatch(folder):
-        raise DeviceFailed(f"{shell.name} gives no temporary folder: {answer.err.strip()}.")
+        why = answer.err.strip().rstrip(".") or f"{folder[:80]!r} is no plain path"
+        raise DeviceFailed(f"{shell.name} gives no temporary folder: {why}.")
     place = Place(shell, folder)
     try:
         libraries = environment.path / "sysroot" / "lib"
@@ -194,9 +196,7 @@ class OpenThere:
 
     def run(self, asked: Asked, arrays: Sequence[Array]) -> tuple[Told, list[Array]]:
         """Run on arrays in the network's order; outputs in that order, too."""
-        given = list(arrays)
-        for array, place in zip(arrays, order_of(self.inputs), strict=True):
-            given[place] = array
+        given = arranged(arrays, order_of(self.inputs))
         told, results = run(self.place, self.engine, self.file, asked, given, self.outputs)
         return told, [results[place] for place in order_of(self.outputs)]
 
