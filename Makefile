@@ -16,7 +16,7 @@ WORKERS ?= 2
 NATIVE := build/native
 FUZZ_SECS ?= 200
 
-.PHONY: help venv tflite emulated native fuzz demo readme-picture test test-all test-mutants check lock clean
+.PHONY: help venv tflite emulated native fuzz demo proof readme-picture test test-all test-mutants check lock clean
 
 help:
 	@echo "make demo      export topformer-t for Android, verify it, segment a picture; into demo/"
@@ -29,6 +29,7 @@ help:
 	@echo "make emulated  the ARM libraries and programs that emulated devices need  (qemu-user, cross compiler)"
 	@echo "make native    the C core: preprocessing, exact mask, overlay; edgevit then uses it  (cmake, cc)"
 	@echo "make fuzz      libFuzzer on the C core, 10 minutes  (FUZZ_SECS=200 for each of 3 programs; clang)"
+	@echo "make proof     what TopFormer-T takes on an emulated ARM core; docs/proof.md  (1 h; PEERS=1: ncnn, MNN)"
 	@echo "make readme-picture   make demo, and then README.md's pictures anew"
 	@echo "make lock      resolve pyproject.toml anew and write requirements.lock"
 	@echo "make clean     remove demo/, builds and caches; .venv stays"
@@ -88,6 +89,12 @@ demo: $(STAMP)
 	@echo "The bundle for a phone:               $(CURDIR)/demo/bundle"
 	@echo "A picture the weights never saw:      $(CURDIR)/demo/pictures/scene.png"
 	@echo "What was found in it, the overlay:    $(CURDIR)/demo/segmented/scene.overlay.png"
+
+# Goes on where it was stopped. PEERS=1 fetches ncnn and MNN into a directory of their own.
+proof: $(STAMP)
+	@$(BIN)/edgevit device setup emulated --quiet
+	@$(if $(PEERS),PYTHONPATH=. $(BIN)/python -m benchmarks.peers_on_arm $(VENV)/peers)
+	@PYTHONPATH=. $(BIN)/python benchmarks/proof.py --jobs $(WORKERS) $(if $(PEERS),--peers $(VENV)/peers)
 
 # README.md's two pictures, to be made again when the demo weights change.
 readme-picture: demo

@@ -3,6 +3,7 @@ are the code's.
 """
 
 import dataclasses
+import json
 import os
 import re
 import runpy
@@ -34,7 +35,13 @@ from edgevit_export.artifact import TensorSpec
 from edgevit_export.errors import ExportError
 from edgevit_export.formats import FORMATS
 from edgevit_export.scheme import PRECISIONS
+from edgevit_runtimes.cores import CORES
+from edgevit_runtimes.counting import CountRow
+from edgevit_runtimes.device import Device
 from edgevit_runtimes.errors import RuntimesError
+from edgevit_runtimes.estimate.latency import Estimate
+from edgevit_runtimes.result import BenchResult, BenchRow, BenchSettings
+from edgevit_runtimes.timing import Timings
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
@@ -385,3 +392,29 @@ def test_no_page_has_long_lines() -> None:
         for name, lines in long.items()
         if [line for line in lines if not line.startswith("|")]
     } == {}
+
+
+def test_every_field_of_a_result_is_explained() -> None:
+    """docs/results.md names what `bench` writes, in the table of its part, and nothing else."""
+    timings = Timings(0.1, 0.1, (0.1,))
+    row = BenchRow("f", "0", "e", {}, 1, (0.1,), (timings,))
+    count = CountRow("f", "0", "e", {}, (1,), None, None)
+    price = Estimate(CORES["cortex-a77"], 1.0, 1.0, "t", (), {"fp32": 1, "fp16": 0, "int8": 0})
+    result = json.loads(
+        json.dumps(BenchResult(Device("local"), {}, BenchSettings(), (row,), (count,)).to_json())
+    )
+    written = {
+        "The document": result,
+        "A row of `rows`": {
+            **result["rows"][0],
+            **result["rows"][0]["validity"],
+            **result["rows"][0]["repeats"][0],
+        },
+        "A row of `counted`": {**result["counted"][0], **price.to_json()},
+    }
+    page = (ROOT / "docs" / "results.md").read_text("utf-8")
+    for title, fields in written.items():
+        text = page.partition(f"## {title}\n")[2].partition("\n## ")[0]
+        cells = [line.split("|")[1] for line in text.splitlines() if line.startswith("| `")]
+        named = {name for cell in cells for name in re.findall(r"`([^`]+)`", cell)}
+        assert named == set(fields), title

@@ -18,7 +18,10 @@ from edgevit_runtimes.device import Device, parse_device
 from edgevit_runtimes.devices import versions_on
 from edgevit_runtimes.engines import engine_of, prepare
 from edgevit_runtimes.errors import DeviceFailed, UnknownEngine
+from edgevit_runtimes.modes import Mode, mode_named
 from edgevit_runtimes.result import BenchResult, BenchSettings
+
+COUNTS = 2  # of one warm run on an emulated core
 
 
 def bench_bundle(
@@ -26,11 +29,12 @@ def bench_bundle(
     formats: Sequence[str] = (),
     device: str = "local",
     threads: Sequence[int] = (1,),
-    warmup: int = 5,
-    runs: int = 50,
-    min_secs: float = 1.0,
-    max_secs: float = 30.0,
-    repeat: int = 3,
+    mode: str = "standard",
+    warmup: int | None = None,
+    runs: int | None = None,
+    min_secs: float | None = None,
+    max_secs: float | None = None,
+    repeat: int | None = None,
     progress: Callable[[str, int, int], None] | None = None,
     engine: str | None = None,
     output: Path | None = None,
@@ -38,6 +42,7 @@ def bench_bundle(
 ) -> BenchResult:
     """Time each file of a bundle, or those of `formats`, on its golden input.
 
+    `mode` is one of `edgevit_runtimes.modes.MODES`; what is given outright replaces its settings.
     Each file is run on the device and compared with the golden outputs before it is timed. With
     `output` the result is written there, and until it is whole each repeat to `output`.jsonl, from
     which `resume` goes on.
@@ -46,9 +51,19 @@ def bench_bundle(
     this machine cannot run (Core ML off macOS) are left out unless they are asked for,
     or are all that there is. Raises what `Bundle.checked` and `edgevit_runtimes.bench.bench` raise.
     """
+    place = parse_device(device)
+    asked = mode_named(mode)
+    settings = BenchSettings(
+        tuple(threads),
+        asked.warmup if warmup is None else warmup,
+        asked.runs if runs is None else runs,
+        asked.min_secs if min_secs is None else min_secs,
+        asked.max_secs if max_secs is None else max_secs,
+        _repeats(place, asked) if repeat is None else repeat,
+        mode,
+    )
     bundle = open_bundle(path)
     files = bundle.entries(formats, engine)
-    place = parse_device(device)
     if not formats and engine is None:
         files = _runnable(files, place)
     for file in files:  # a file that computes something else has no latency
@@ -56,7 +71,6 @@ def bench_bundle(
     picture = bundle.golden("input")
     hashes = [file.sha256 for file in files]
     inputs = [[to_file(picture, file.inputs[0])] for file in files]
-    settings = BenchSettings(tuple(threads), warmup, runs, min_secs, max_secs, repeat)
     journal = None
     if output is not None and place.kind != "emulated":
         journal = journal_of(output, place, settings, hashes, inputs, engine)
@@ -69,12 +83,14 @@ def bench_bundle(
         [bundle.checked(file) for file in files],
         inputs,
         hashes,
-        threads=threads,
-        warmup=warmup,
-        runs=runs,
-        min_secs=min_secs,
-        max_secs=max_secs,
-        repeat=repeat,
+        threads=settings.threads,
+        warmup=settings.warmup,
+        runs=settings.runs,
+        min_secs=settings.min_secs,
+        max_secs=settings.max_secs,
+        repeat=settings.repeat,
+        mode=mode,
+        checked=True,
         device=place,
         progress=progress,
         engine=engine,
@@ -86,6 +102,11 @@ def bench_bundle(
     if journal is not None:
         journal.end()
     return result
+
+
+def _repeats(device: Device, mode: Mode) -> int:
+    """Counts are exact, and made twice to show it, in any mode."""
+    return COUNTS if device.kind == "emulated" else mode.repeat
 
 
 def _runnable(files: Sequence[FileEntry], device: Device) -> list[FileEntry]:

@@ -56,6 +56,33 @@ def intervals(spans: Mapping[str, tuple[float, float]]) -> str:
     return _svg("Estimated intervals in milliseconds", len(spans), body)
 
 
+def lines(curves: Mapping[str, Sequence[float]]) -> str:
+    """Milliseconds over minutes, each curve from zero in a box of its own, on one scale."""
+    most = max(max(values) for values in curves.values())
+    across = _linear(0, max(len(values) for values in curves.values()) - 1)
+    body, height = [], 2 * ROW
+    for place, (name, values) in enumerate(curves.items()):
+        top, floor = place * height, place * height + height - 12
+        high = floor - top - LABEL - 8
+
+        def up(value: float, floor: float = floor, high: float = high) -> float:
+            return floor - high * value / most
+
+        body.append(_label(name, top))
+        body.append(
+            f'<line x1="{across(0):.1f}" x2="{WIDTH - 8}" y1="{floor}" y2="{floor}"'
+            ' stroke="var(--line)"/>'
+        )
+        points = " ".join(f"{across(i):.1f},{up(value):.1f}" for i, value in enumerate(values))
+        body.append(
+            f'<polyline points="{points}" fill="none" stroke="var(--mark)" stroke-width="2"/>'
+        )
+        last = across(len(values) - 1)
+        told = f"{values[0]:.2f} ms, after {len(values)} minutes {values[-1]:.2f} ms"
+        body.append(_value(told, last, up(values[-1]) + LABEL))
+    return _svg("Median of each minute in milliseconds", 2 * len(curves), body)
+
+
 def mix(shares: Mapping[str, Mapping[str, float]]) -> str:
     """Parts of a whole, one bar each, and what the colors mean."""
     kinds = list(dict.fromkeys(kind for parts in shares.values() for kind in parts))

@@ -96,10 +96,18 @@ def parse_share(text: str) -> float:
 
 
 def _check_comparable(one: Mapping[str, Any], two: Mapping[str, Any]) -> None:
-    def told(result: Mapping[str, Any], name: str) -> object:
-        machine = result.get("machine")
+    def told(result: Mapping[str, Any], name: str, part: str = "machine") -> object:
+        machine = result.get(part)
         return machine.get(name) if isinstance(machine, dict) else None
 
+    modes = [told(result, "mode", "settings") for result in (one, two)]
+    if modes[0] != modes[1]:
+        raise _incomparable("mode", *modes)
+    if "quick" in modes:
+        raise UsageError(
+            "These two were measured with --mode quick, which is no ground for a comparison.",
+            next="edgevit bench BUNDLE -o AGAIN.json",
+        )
     if one.get("device") != two.get("device"):
         raise _incomparable("device", one.get("device"), two.get("device"))
     if str(one.get("device")).startswith("emulated"):

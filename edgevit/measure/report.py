@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from edgevit.errors import UsageError
-from edgevit.measure.charts import intervals, mix, strips
+from edgevit.measure.charts import intervals, lines, mix, strips
 from edgevit.measure.results import numbers, read_result
 
 MOST_RESULTS = 32
@@ -102,6 +102,15 @@ def _measured(rows: Sequence[Mapping[str, Any]]) -> Iterable[str]:
     yield _table(head, cells)
     yield "<h3>Every sample, and the middle of each file</h3>"
     yield strips(samples)
+    curves = {}
+    for row in rows:
+        for place, repeat in enumerate(_list(row, "repeats")):
+            if isinstance(repeat, dict) and len(_list(repeat, "minutes_p50_ms")) > 1:
+                name = _label(row) + (f", repeat {place + 1}" if place else "")
+                curves[name] = numbers(repeat, "minutes_p50_ms", name).tolist()
+    if curves:
+        yield "<h3>Sustained: the median of each minute</h3>"
+        yield lines(curves)
 
 
 def _counted(rows: Sequence[Mapping[str, Any]]) -> Iterable[str]:

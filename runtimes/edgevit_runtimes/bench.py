@@ -37,6 +37,8 @@ def bench(
     min_secs: float = 1.0,
     max_secs: float = 30.0,
     repeat: int = 1,
+    mode: str = "standard",
+    checked: bool | None = None,
     device: str | Device = "local",
     progress: BenchProgress | None = None,
     engine: str | None = None,
@@ -50,20 +52,23 @@ def bench(
     and timed runs in this one; the files take turns within a repeat, each repeat starting with
     the next file. `engine` opens all of them, where it is named. `progress(what, done, total)`
     counts timed runs. On an emulated core nothing is timed: one warm run is counted `repeat`
-    times (`counting.count_files`), and the other settings are not used. `journal` keeps each repeat
+    times (`counting.count_files`), and the other settings are not used. `mode` is a name for the
+    record: of `MODES`, whose settings the caller has given. `checked` is for the record too: that
+    the caller has compared the outputs on this device. `journal` keeps each repeat
     as soon as it is measured; with `resume`, those that it has are not measured again.
 
     Raises `BadSetting`, `UnknownDevice`, `UnknownEngine`, `MissingRuntime`, `DeviceFailed` or
     `RunFailed`; the first four before anything is run.
     """
-    settings = BenchSettings(tuple(threads), warmup, runs, min_secs, max_secs, repeat)
+    settings = BenchSettings(tuple(threads), warmup, runs, min_secs, max_secs, repeat, mode)
     where = parse_device(device) if isinstance(device, str) else device
     if where.kind == "emulated":
         if settings.threads != (1,):
             raise BadSetting("An emulated core counts on one thread.", next="--threads 1")
         counted = count_files(
-            files, inputs, hashes, where, repeat=repeat, engine=engine, progress=progress
-        )
+            files, inputs, hashes, where,
+            repeat=repeat, engine=engine, progress=progress, checked=checked,
+        )  # fmt: skip
         return BenchResult(where, machine_facts(), settings, (), counted)
     # Another device has its own number of cores; the runner takes 64 threads at most.
     check_settings(settings, usable_cores() if where.kind == "local" else 64)
@@ -114,6 +119,7 @@ def bench(
                     states=tuple(one.states for one in of_row if one.states),
                     peak_rss_kib=max(peaks, default=None),
                     input_sha256=sha256_of(inputs[i]),
+                    outputs_right=checked,
                 )
             )
     return BenchResult(where, machine, settings, tuple(rows))

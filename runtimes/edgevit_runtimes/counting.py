@@ -30,6 +30,7 @@ class CountRow:
     estimate: Estimate | None
     missing: str | None = None  # why there is no estimate
     input_sha256: str = ""  # of the inputs' bytes, in their order
+    outputs_right: bool | None = None  # compared on this core before; None: nobody did
 
     @property
     def spread(self) -> float | None:
@@ -58,6 +59,10 @@ class CountRow:
             "kinds": self.kinds,
             "estimate": None if self.estimate is None else self.estimate.to_json(),
             "spread": self.spread,
+            "validity": {
+                "counts_repeat": None if self.spread is None else self.spread <= SAME,
+                "outputs_right": self.outputs_right,
+            },
             "note": self.note,
         }
 
@@ -71,10 +76,12 @@ def count_files(
     repeat: int = 2,
     engine: str | None = None,
     progress: CountProgress | None = None,
+    checked: bool | None = None,
 ) -> tuple[CountRow, ...]:
     """Count one warm run of each file, `repeat` times, on one thread.
 
-    `inputs[i]` and `hashes[i]` belong to `files[i]`. Raises `BadSetting`, `UnknownEngine`,
+    `inputs[i]` and `hashes[i]` belong to `files[i]`; `checked`: the caller has compared the outputs
+    on this device. Raises `BadSetting`, `UnknownEngine`,
     `MissingRuntime` with the command that sets the emulator up, `DeviceFailed` or `RunFailed`.
     """
     if repeat < 1 or not files or not len(files) == len(inputs) == len(hashes):
@@ -110,6 +117,7 @@ def count_files(
                 price,
                 missing,
                 sha256_of(inputs[i]),
+                checked,
             )
         )
     return tuple(rows)

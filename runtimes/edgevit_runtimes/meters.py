@@ -12,11 +12,12 @@ import numpy as np
 from edgevit_runtimes.device import Device
 from edgevit_runtimes.engines import Engine
 from edgevit_runtimes.errors import RunFailed
+from edgevit_runtimes.result import CLOCKS_MOVED, FEW_SAMPLES, TOO_WARM
 from edgevit_runtimes.runners import local, remote
 from edgevit_runtimes.runners.native import Asked
 from edgevit_runtimes.runners.remote import OpenThere
 from edgevit_runtimes.runners.shell import Shell
-from edgevit_runtimes.runners.state import read_state
+from edgevit_runtimes.runners.state import local_state, read_state
 from edgevit_runtimes.session import Array
 from edgevit_runtimes.timing import Progress, Timings
 
@@ -25,10 +26,7 @@ from edgevit_runtimes.timing import Progress, Timings
 COOL_C = 35.0
 GATE_SECS = 600.0
 GATE_STEP_SECS = 10.0
-TOO_WARM = "measured warmer than 35 C"
-CLOCKS_MOVED = "clocks differ before and after"
 CLOCK_SHARE = 0.05
-FEW_SAMPLES = "fewer samples than asked for"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +74,21 @@ class Here:
 
     def repeat(self, job: Job, progress: Progress | None = None) -> Repeat:
         """One cold start and the warm runs after it."""
+        before = local_state()
         cold = local.cold_start(job.path, job.inputs, job.threads, engine=self._engine)
         samples = local.warm(
             job.path, job.inputs, job.threads, job.warmup, job.runs, job.min_secs, job.max_secs,
             progress, self._engine,
         )  # fmt: skip
-        return Repeat(cold.import_s, Timings(cold.load_s, cold.first_s, samples))
+        after = local_state()
+        states = (before, after) if before is not None and after is not None else ()
+        return Repeat(
+            cold.import_s,
+            Timings(cold.load_s, cold.first_s, samples),
+            _flags(job, len(samples), before or {}, after or {}, None),
+            states,
+            cold.peak_rss_kib,
+        )
 
 
 class There:

@@ -6,10 +6,15 @@ import numpy as np
 
 from edgevit_runtimes.counting import CountRow
 from edgevit_runtimes.device import Device
+from edgevit_runtimes.modes import MODES
 from edgevit_runtimes.timing import Timings, percentile_ms
 
-SCHEMA = 2  # 2: `counted`, `peak_rss_kib`, `states`, `input_sha256`
+# 2: `counted`, `peak_rss_kib`, `states`, `input_sha256`; 3: `mode`, `validity`, `minutes_p50_ms`
+SCHEMA = 3
 STEADY = 0.05  # MLPerf Mobile: repeatable within 5 %
+TOO_WARM = "measured warmer than 35 C"
+CLOCKS_MOVED = "clocks differ before and after"
+FEW_SAMPLES = "fewer samples than asked for"
 NO_WINNER = "spread over 5 %: no winner"
 
 COVERS = {
@@ -21,6 +26,8 @@ COVERS = {
     "cold_first": "the first run in that process, from numpy inputs to numpy outputs",
     "warm": "one run in a long-lived process after warm-up, from numpy inputs to numpy outputs; no "
     "preprocessing and nothing after the file's own outputs",
+    "peak_rss": "the most memory that a process held: on this machine that of the cold start, with "
+    "Python and the runtime's packages; on a board or a phone the runner's, by the system's count",
     "counted": "instructions of one warm run on an emulated core, on one thread, from inputs in "
     "memory to outputs in memory; exact but for the runtimes' own randomness (0.01 %)",
     "estimate": "what those instructions would take on that core; never a measurement",
@@ -37,6 +44,7 @@ class BenchSettings:
     min_secs: float = 1.0
     max_secs: float = 30.0
     repeat: int = 1
+    mode: str = "standard"  # of MODES
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +62,21 @@ class BenchRow:
     states: tuple[tuple[dict[str, object], ...], ...] = ()  # a repeat: the device before and after
     peak_rss_kib: int | None = None
     input_sha256: str = ""  # of the inputs' bytes, in their order
+    outputs_right: bool | None = None  # compared on the device before; None: nobody did
+
+    @property
+    def validity(self) -> dict[str, bool | None]:
+        """Whether the row is a measurement at all; None where the device does not tell."""
+        read = [state for states in self.states for state in states]
+        # Only phones are held to a temperature: boards have no battery, and idle hotter.
+        warmth = any(state.get("battery_level") is not None for state in read)
+        clocks = any(state.get("most_mhz") for state in read)
+        return {
+            "enough_samples": FEW_SAMPLES not in self.flags,
+            "cool_enough": TOO_WARM not in self.flags if warmth else None,
+            "clocks_unchanged": CLOCKS_MOVED not in self.flags if clocks else None,
+            "outputs_right": self.outputs_right,
+        }
 
     @property
     def samples_s(self) -> tuple[float, ...]:
@@ -109,6 +132,7 @@ class BenchRow:
             "warm_ms": self.warm_ms(),
             "spread": self.spread,
             "note": self.note,
+            "validity": self.validity,
             "peak_rss_kib": self.peak_rss_kib,
             "states": [list(states) for states in self.states],
             "repeats": [
@@ -117,6 +141,7 @@ class BenchRow:
                     "cold_load_s": timings.cold_load_s,
                     "cold_first_s": timings.cold_first_s,
                     "p50_ms": timings.p50,
+                    "minutes_p50_ms": list(timings.minutes_p50),
                     "samples_s": list(timings.samples_s),
                 }
                 for import_s, timings in zip(self.cold_imports_s, self.repeats, strict=True)
@@ -138,7 +163,8 @@ class BenchResult:
     def notes(self) -> tuple[str, ...]:
         """The rows' notes, each with its file and thread count."""
         timed = [f"{row.file}, threads {row.threads}: {row.note}" for row in self.rows if row.note]
-        return (*timed, *(f"{row.file}: {row.note}" for row in self.counted if row.note))
+        quick = [f"--mode quick: {MODES['quick'].meaning}"] if self.settings.mode == "quick" else []
+        return (*quick, *timed, *(f"{row.file}: {row.note}" for row in self.counted if row.note))
 
     def to_json(self) -> dict[str, object]:
         """JSON values only, raw samples included."""

@@ -27,6 +27,7 @@ class ColdStart:
     import_s: float
     load_s: float
     first_s: float
+    peak_rss_kib: int | None = None  # of that process, Python and the runtime's packages with it
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,14 @@ class Timings:
     def mean(self) -> float:
         """Mean in ms."""
         return 1e3 * float(np.mean(self.samples_s)) if self.samples_s else float("nan")
+
+    @property
+    def minutes_p50(self) -> tuple[float, ...]:
+        """The median in ms of every whole minute of running; () where there is none."""
+        minute = np.cumsum(self.samples_s) // 60
+        whole = range(int(minute[-1])) if len(minute) else ()
+        samples = np.asarray(self.samples_s)
+        return tuple(1e3 * float(np.median(samples[minute == m])) for m in whole if m in minute)
 
 
 def percentile_ms(samples_s: Sequence[float], percent: float) -> float:

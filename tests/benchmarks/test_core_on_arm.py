@@ -1,25 +1,8 @@
-"""The C core on ARM: the generator of its masks, and that the page tells what the records hold."""
+"""The C core on ARM: the page tells what the records hold, and its targets are reached."""
 
 import json
 
-import numpy as np
-
-from benchmarks.core_on_arm import CLASSES, RECORDS, ROOT, scene150
-from tests.support.maps import piecewise_smooth
-
-
-def test_a_scene_among_150_classes_keeps_its_winners() -> None:
-    logits = piecewise_smooth(10, 56)
-    placed = scene150(logits, 3)
-    assert placed.shape == (CLASSES, 56, 56)
-    channels = np.random.default_rng(3).permutation(CLASSES)[:10]
-    assert np.array_equal(placed[channels], logits)
-    assert np.array_equal(placed.argmax(0), channels[logits.argmax(0)])
-    below = placed.max(0) - np.delete(placed, channels, axis=0)
-    assert below.min() > 3.999
-    assert below.max() < 8.001
-    assert np.array_equal(placed, scene150(logits, 3))
-    assert not np.array_equal(placed, scene150(logits, 4))
+from benchmarks.core_on_arm import RECORDS, ROOT
 
 
 def test_the_page_tells_what_the_records_hold() -> None:
@@ -36,3 +19,13 @@ def test_the_exact_mask_of_noise_is_no_slower_than_the_plain_way() -> None:
     for layout in ("nchw", "nhwc"):
         exact, plain = rows[f"exact mask, noise, {layout}"], rows[f"plain mask, {layout}"]
         assert exact["instructions"] < plain["instructions"]
+
+
+def test_the_records_reach_what_was_asked() -> None:
+    """Estimates on a Cortex-A77 at 2.84 GHz, in ms, of computing alone."""
+    rows = json.loads(RECORDS.read_text("utf-8"))["rows"]
+    asked = {"input": 1.5, "exact mask, scene150": 1.5, "exact mask, noise": 30.0, "overlay": 1.0}
+    for start, most in asked.items():
+        found = [row["compute_ms"] for name, row in rows.items() if name.startswith(start)]
+        assert found, start
+        assert max(found) <= most, start

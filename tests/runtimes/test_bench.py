@@ -1,5 +1,6 @@
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,15 @@ from edgevit_runtimes import bench as subject
 from edgevit_runtimes.bench import bench
 from edgevit_runtimes.device import Device
 from edgevit_runtimes.errors import BadSetting, RuntimesError, UnknownDevice, UnknownEngine
-from edgevit_runtimes.result import NO_WINNER, BenchResult, BenchRow, BenchSettings
+from edgevit_runtimes.result import (
+    CLOCKS_MOVED,
+    FEW_SAMPLES,
+    NO_WINNER,
+    TOO_WARM,
+    BenchResult,
+    BenchRow,
+    BenchSettings,
+)
 from edgevit_runtimes.timing import Timings
 
 FAST: dict[str, Any] = {"warmup": 1, "runs": 4, "min_secs": 0.0, "max_secs": 20.0}
@@ -29,14 +38,17 @@ def test_files_of_two_engines_side_by_side(tiny: Any) -> None:
     )
     stored = json.loads(json.dumps(result.to_json()))
     assert stored == result.to_json()
-    assert stored["schema"] == 2
+    assert stored["schema"] == 3
     assert stored["device"] == "local"
     assert stored["machine"]["logical_cores"] >= 1
     timed = {"cold_import", "cold_load", "cold_first", "warm"}
-    assert set(stored["covers"]) == {*timed, "native", "counted", "estimate"}
+    assert set(stored["covers"]) == {*timed, "native", "peak_rss", "counted", "estimate"}
     assert stored["counted"] == []
     assert [row["engine"] for row in stored["rows"]] == ["onnxruntime", "litert"]
     for row, digest in zip(stored["rows"], hashes, strict=True):
+        assert row["validity"]["enough_samples"] is True
+        assert row["validity"]["outputs_right"] is None  # nobody compared them
+        assert row["peak_rss_kib"] > 10_000  # Python alone takes that
         assert row["sha256"] == digest
         assert row["threads"] == 1
         assert row["versions"]
@@ -134,3 +146,27 @@ def test_what_a_journal_has_is_not_measured_again(
         )
         with pytest.raises(BadSetting, match="other files, settings or another device"):
             changed.known()
+
+
+def test_what_a_device_does_not_tell_is_not_called_valid() -> None:
+    timings = Timings(0.1, 0.2, (0.1,))
+    silent = row(timings)
+    assert silent.validity == {
+        "enough_samples": True,
+        "cool_enough": None,
+        "clocks_unchanged": None,
+        "outputs_right": None,
+    }
+    phone: dict[str, object] = {"temperature_c": 36.0, "battery_level": 80, "most_mhz": [2000.0]}
+    flags = (FEW_SAMPLES, TOO_WARM, CLOCKS_MOVED)
+    told = replace(silent, states=((phone, phone),), outputs_right=True)
+    assert set(told.validity.values()) == {True}
+    assert list(replace(told, flags=flags).validity.values()) == [False, False, False, True]
+    board: dict[str, object] = {"temperature_c": 60.0, "battery_level": None, "most_mhz": [1500.0]}
+    assert replace(told, states=((board, board),)).validity["cool_enough"] is None
+
+
+def test_a_quick_look_says_so() -> None:
+    quick = BenchResult(Device("local"), {}, BenchSettings(mode="quick"), ())
+    assert quick.notes == ("--mode quick: a first look, no ground for a comparison",)
+    assert BenchResult(Device("local"), {}, BenchSettings(), ()).notes == ()

@@ -145,3 +145,13 @@ def test_the_interval_is_the_same_however_many_are_drawn_at_once(
 def test_unpaired_or_absurd_times_are_refused(a: list[float], b: list[float]) -> None:
     with pytest.raises(BadSetting):
         ratio_interval(a, b)
+
+
+def test_the_median_of_each_whole_minute() -> None:
+    minute = (0.01,) * 3000 + (0.02,) * 1500  # 30 s, 30 s
+    timings = Timings(0.1, 0.1, (*minute, *(0.02,) * 3001, *(0.03,) * 10))
+    assert len(timings.minutes_p50) == 2  # the third is not whole
+    assert timings.minutes_p50 == pytest.approx((10.0, 20.0))
+    assert Timings(0.1, 0.1, (0.5,) * 3).minutes_p50 == ()
+    assert Timings(0.1, 0.1, ()).minutes_p50 == ()
+    assert Timings(0.1, 0.1, (130.0, 20.0, 60.0)).minutes_p50 == pytest.approx((75000.0,))

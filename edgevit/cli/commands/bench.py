@@ -14,6 +14,7 @@ EXAMPLES = """\b
 Examples:
   edgevit bench out
   edgevit bench out --format onnx,litert --threads 1,4 -o result.json
+  edgevit bench out --mode sustained --device adb -o result.json
   edgevit bench out --device emulated:cortex-a77
   edgevit bench out --device ssh:pi@board -o result.json"""
 
@@ -37,20 +38,36 @@ def bench(
             metavar="NUMBERS", help="Thread counts to measure, comma-separated. Default: 1."
         ),
     ] = None,
+    mode: Annotated[
+        str,
+        typer.Option(
+            metavar="MODE",
+            help="How long to measure: standard (3 x 50 runs), quick (a first look), mlperf (1024"
+            " runs and 60 s; read p90), sustained (10 minutes; p50 of each). The options below"
+            " replace what the mode sets.",
+        ),
+    ] = "standard",
     warmup: Annotated[
-        int, typer.Option(metavar="NUMBER", help="Warm-up runs that are not timed.")
-    ] = 5,
-    runs: Annotated[int, typer.Option(metavar="NUMBER", help="Minimum number of timed runs.")] = 50,
+        int | None, typer.Option(metavar="NUMBER", help="Warm-up runs that are not timed.")
+    ] = None,
+    runs: Annotated[
+        int | None, typer.Option(metavar="NUMBER", help="Minimum number of timed runs.")
+    ] = None,
     min_secs: Annotated[
-        float, typer.Option(metavar="SECONDS", help="Minimum measuring time.")
-    ] = 1.0,
+        float | None, typer.Option(metavar="SECONDS", help="Minimum measuring time.")
+    ] = None,
     max_secs: Annotated[
-        float, typer.Option(metavar="SECONDS", help="Maximum measuring time per repeat.")
-    ] = 30.0,
+        float | None,
+        typer.Option(metavar="SECONDS", help="Maximum measuring time per repeat."),
+    ] = None,
     repeat: Annotated[
-        int,
-        typer.Option(metavar="NUMBER", help="Number of cold starts, each followed by timed runs."),
-    ] = 3,
+        int | None,
+        typer.Option(
+            metavar="NUMBER",
+            help="Number of cold starts, each followed by timed runs; of counts on an emulated"
+            " core (default there: 2).",
+        ),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -87,9 +104,11 @@ def bench(
         COLUMNS,
         COUNT_COLUMNS,
         ESTIMATE_COLUMNS,
+        MINUTE_COLUMNS,
         bench_rows,
         count_rows,
         estimate_rows,
+        minute_rows,
     )
     from edgevit.measure.bench import bench_bundle
 
@@ -103,6 +122,7 @@ def bench(
             formats=choice.formats,
             device=device,
             threads=numbers(threads or ["1"], "--threads"),
+            mode=mode,
             warmup=warmup,
             runs=runs,
             min_secs=min_secs,
@@ -126,6 +146,8 @@ def bench(
         else:
             on = "" if result.device.kind == "local" else f" on {result.device}"
             print_table(COLUMNS, bench_rows(result), f"Milliseconds{on}")
+            if minutes := minute_rows(result):
+                print_table(MINUTE_COLUMNS, minutes, "Milliseconds, p50 of each minute")
         terminal.note(
             "A latency is for the file alone, without preprocessing and without the mask stage."
         )

@@ -10,8 +10,9 @@ COLUMNS = (
     *("file", "threads", "load", "first", "p10", "p50", "p90", "p99", "mean"),
     *("samples", "remark"),
 )
+MINUTE_COLUMNS = ("file", "threads", "first minute", "last minute", "slowest", "minutes")
 COUNT_COLUMNS = ("file", "M instructions", *KINDS, "remark")
-ESTIMATE_COLUMNS = ("file", "computing, ms", "with memory, ms", "model")
+ESTIMATE_COLUMNS = ("file", "peak bound, ms", "computing, ms", "with memory, ms", "model")
 
 
 def bench_rows(result: BenchResult) -> list[list[str]]:
@@ -30,6 +31,19 @@ def bench_rows(result: BenchResult) -> list[list[str]]:
     ]
 
 
+def minute_rows(result: BenchResult) -> list[list[str]]:
+    """A row of `MINUTE_COLUMNS` a repeat that ran for two minutes or longer."""
+    rows = []
+    for row in result.rows:
+        for timings in row.repeats:
+            minutes = timings.minutes_p50
+            if len(minutes) > 1:
+                times = (minutes[0], minutes[-1], max(minutes))
+                told = [f"{value:.2f}" for value in times]
+                rows.append([row.file, str(row.threads), *told, str(len(minutes))])
+    return rows
+
+
 def count_rows(result: BenchResult) -> list[list[str]]:
     """A row of `COUNT_COLUMNS` a file: what was executed on an emulated core."""
     return [
@@ -46,7 +60,8 @@ def estimate_rows(result: BenchResult) -> list[list[str]]:
             interval = price.interval_ms
             span = "-" if interval is None else f"{interval[0]:.1f} to {interval[1]:.1f}"
             model = f"{price.tool}, {price.core.model}, {price.core.clock_ghz:g} GHz"
-            rows.append([row.file, f"{price.compute_ms:.1f}", span, model])
+            times = [f"{price.bound_ms:.1f}", f"{price.compute_ms:.1f}", span]
+            rows.append([row.file, *times, model])
     return rows
 
 

@@ -5,19 +5,21 @@ measurement.
     memory  = the slowest of what moved between the levels of modelled caches, by assumed bandwidths
     at least max(compute, memory): all of the one is hidden behind the other
     at most compute + memory: nothing is
+    bound = the executed multiply-adds at the core's peak: no order of them could take less
 
 What is not in it: branch misses, prefetching, address translation, the clock that a warm phone
 really has, and everything outside of the counted region.
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from edgevit_runtimes.cores import Core
 from edgevit_runtimes.estimate.assembly import LLVM, disassemble, llvm
 from edgevit_runtimes.estimate.counts import Counts, Traffic
 from edgevit_runtimes.estimate.cycles import PricedBlock, estimate_cycles
-from edgevit_runtimes.estimate.kinds import by_kind
+from edgevit_runtimes.estimate.kinds import by_kind, multiply_adds
 from edgevit_runtimes.estimate.symbols import Names
 
 LINE_BYTES = 64
@@ -36,7 +38,13 @@ class Estimate:
     memory_cycles: float | None  # None: caches were not modelled
     tool: str
     hottest: tuple[PricedBlock, ...]
+    multiply_adds: Mapping[str, int]  # executed, by type; also those that a kernel wastes
     names: Names | None = None
+
+    @property
+    def bound_ms(self) -> float:
+        """The multiply-adds alone, at the core's peak."""
+        return self._ms(bound_cycles(self.multiply_adds, self.core))
 
     @property
     def compute_ms(self) -> float:
@@ -65,6 +73,8 @@ class Estimate:
             "memory_cycles": None if self.memory_cycles is None else round(self.memory_cycles),
             "compute_ms": self.compute_ms,
             "interval_ms": None if self.interval_ms is None else list(self.interval_ms),
+            "multiply_adds": dict(self.multiply_adds),
+            "bound_ms": self.bound_ms,
             "hottest": [self._named(price) for price in self.hottest],
         }
 
@@ -86,7 +96,15 @@ def estimate(counts: Counts, core: Core, names: Names | None = None) -> Estimate
     cycles = estimate_cycles(counts, core)
     memory = None if counts.traffic is None else memory_cycles(counts.traffic, core)
     hottest = cycles.blocks[:HOTTEST]
-    return Estimate(core, cycles.total, memory, llvm_version(), hottest, names)
+    texts = disassemble(code for block in counts.blocks for code in block.opcodes)
+    macs = multiply_adds(counts, texts)
+    return Estimate(core, cycles.total, memory, llvm_version(), hottest, macs, names)
+
+
+def bound_cycles(macs: Mapping[str, int], core: Core) -> float:
+    """The fewest cycles of these multiply-adds: all types share the same pipes."""
+    peaks = {"fp32": core.peak_fp32, "fp16": core.peak_fp16, "int8": core.peak_int8}
+    return sum(number / peaks[kind] for kind, number in macs.items())
 
 
 def memory_cycles(traffic: Traffic, core: Core) -> float:

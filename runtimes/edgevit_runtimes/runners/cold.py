@@ -8,6 +8,7 @@ import argparse
 import io
 import json
 import os
+import resource
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -33,7 +34,13 @@ def start_cold(path: Path, threads: int, arrays: Sequence[Array]) -> ColdStart:
     session.run(*arrays)
     ran = perf_counter()
     session.close()
-    return ColdStart(import_s=imported - begin, load_s=loaded - imported, first_s=ran - loaded)
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return ColdStart(
+        import_s=imported - begin,
+        load_s=loaded - imported,
+        first_s=ran - loaded,
+        peak_rss_kib=most // 1024 if sys.platform == "darwin" else most,
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -105,6 +105,7 @@ def _answer(printed: bytes, file: str) -> ColdStart:
                 import_s=float(answer["import_s"]),
                 load_s=float(answer["load_s"]),
                 first_s=float(answer["first_s"]),
+                peak_rss_kib=int(answer["peak_rss_kib"]),
             )
         kind = getattr(errors, answer["failed"])
         failure: RuntimesError = kind(answer["message"], next=answer["next"])

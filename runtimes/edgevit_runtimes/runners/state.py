@@ -1,5 +1,8 @@
 """What a device says of itself, before a repeat is measured: its cores, clocks and temperature."""
 
+import subprocess
+import sys
+
 from edgevit_runtimes.runners.shell import Shell
 
 # One POSIX shell script, which busybox and toybox run too; a line is a key, a tab and a value.
@@ -34,6 +37,7 @@ true
 """
 MANY = ("cpu_part", "governor", "frequency_khz", "most_khz", "thermal_zone")
 WHOLE = ("cores", "memory_kib", "available_kib", "battery_level", "thermal_status")
+LOCAL_SECS = 10.0
 PLAUSIBLE_C = (-40.0, 150.0)  # zones report nonsense where no sensor is
 
 
@@ -45,9 +49,28 @@ def read_state(shell: Shell) -> dict[str, object]:
     the warmest zone), model, android, battery_level, thermal_status. Raises `DeviceFailed` where
     the device is lost.
     """
+    return parse_state(shell.run(PROBE).out)
+
+
+def local_state() -> dict[str, object] | None:
+    """The same of this machine; None off Linux, and where its shell does not tell. Never raises."""
+    if sys.platform != "linux":
+        return None
+    try:
+        done = subprocess.run(
+            ["sh", "-c", PROBE], capture_output=True, text=True, errors="replace",
+            stdin=subprocess.DEVNULL, timeout=LOCAL_SECS, check=False,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return parse_state(done.stdout) if done.returncode == 0 else None
+
+
+def parse_state(text: str) -> dict[str, object]:
+    """What `PROBE` printed; see `read_state`."""
     one: dict[str, str] = {}
     many: dict[str, list[str]] = {name: [] for name in MANY}
-    for line in shell.run(PROBE).out.splitlines():
+    for line in text.splitlines():
         name, tab, value = line.partition("\t")
         value = value.strip()
         if tab and value and name in many:

@@ -48,9 +48,10 @@ def counted(*instructions: int) -> dict[str, Any]:
 def write(tmp_path: Path) -> Write:
     def written(name: str, *rows: dict[str, Any], **changes: Any) -> Path:
         result = {
-            "schema": 2,
+            "schema": 3,
             "kind": "edgevit-bench",
             "device": "local",
+            "settings": {"mode": "standard"},
             "machine": {"cpu": "A", "machine": "x86_64", "governor": "performance"},
             "rows": [row for row in rows if "repeats" in row],
             "counted": [row for row in rows if "instructions" in row],
@@ -125,6 +126,7 @@ def test_what_only_one_has_is_told(write: Write) -> None:
             {},
             "the governor is performance in one and powersave",
         ),
+        ({"settings": {"mode": "sustained"}}, {}, "the mode is standard in one and sustained"),
         ({}, {"input_sha256": "cd" * 32}, "input of model.onnx is abababababab in one"),
         ({}, {"engine": "other"}, "runtime of model.onnx is onnxruntime in one and other"),
         ({}, {"states": [[{"most_mhz": [1800.0]}]]}, "clock regime of model.onnx"),
@@ -137,6 +139,12 @@ def test_what_cannot_be_compared_is_refused(
     with pytest.raises(UsageError, match="These two cannot be compared") as caught:
         compare_results(one, two, 0.05)
     assert message in caught.value.message
+
+
+def test_a_quick_look_is_no_ground(write: Write) -> None:
+    quick = {"settings": {"mode": "quick"}}
+    with pytest.raises(UsageError, match="--mode quick, which is no ground for a comparison"):
+        compare_results(write("a", timed(), **quick), write("b", timed(), **quick), 0.05)
 
 
 def test_clocks_of_one_regime_may_differ_a_little(write: Write) -> None:
@@ -172,8 +180,8 @@ def test_samples_that_are_none_are_refused(write: Write, harm: dict[str, Any]) -
         ("[" * 100_000, "is not JSON"),
         ("[]", "is no result"),
         ('{"kind": "edgevit-eval"}', "is no result"),
-        ('{"kind": "edgevit-bench", "schema": 1}', "has schema 1 of results, and 2 is read"),
-        ('{"kind": "edgevit-bench", "schema": 2, "rows": [1]}', "is no whole result"),
+        ('{"kind": "edgevit-bench", "schema": 1}', "has schema 1 of results, and 3 is read"),
+        ('{"kind": "edgevit-bench", "schema": 3, "rows": [1]}', "is no whole result"),
     ],
 )
 def test_files_that_are_no_results_are_refused(

@@ -83,7 +83,7 @@ def counted(name: str = "model.pte") -> dict[str, Any]:
 
 
 def written(path: Path, rows: list[Any], counts: list[Any], **changes: Any) -> Path:
-    result = {"schema": 2, "kind": "edgevit-bench", "device": "adb:A1", "machine": {"cpu": "A CPU"}}
+    result = {"schema": 3, "kind": "edgevit-bench", "device": "adb:A1", "machine": {"cpu": "A CPU"}}
     result |= {"rows": rows, "counted": counts, "notes": [], **changes}
     path.write_text(json.dumps(result))
     return path
@@ -106,6 +106,24 @@ def test_a_page_tells_what_was_measured_and_what_was_counted(both: list[Path]) -
     assert page.seen.count("svg") == 3  # samples, kinds, intervals
     assert page.seen.count("circle") == 120
     assert "script" not in page.seen
+
+
+def test_what_ran_for_minutes_has_a_curve(tmp_path: Path) -> None:
+    row = measured()
+    row["repeats"][0]["minutes_p50_ms"] = [12.0, 12.5, 15.0]
+    path = written(tmp_path / "long.json", [row, measured("short.pte")], [])
+    text = report([path])
+    page = Page(text)
+    assert "Sustained: the median of each minute" in page.text
+    assert "12.00 ms, after 3 minutes 15.00 ms" in page.text
+    assert page.seen.count("polyline") == 1
+    (points,) = re.findall(r'<polyline points="([^"]*)"', text)
+    x, y = zip(*(map(float, point.split(",")) for point in points.split()), strict=True)
+    assert list(x) == sorted(x)
+    assert list(y) == sorted(y, reverse=True)  # slower is higher, and y grows downwards
+    row["repeats"][0]["minutes_p50_ms"] = [12.0, -1]
+    with pytest.raises(UsageError, match="no usable samples"):
+        report([written(tmp_path / "bad.json", [row], [])])
 
 
 def test_nothing_is_loaded_from_elsewhere(both: list[Path]) -> None:

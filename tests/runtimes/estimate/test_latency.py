@@ -4,7 +4,7 @@ import pytest
 
 from edgevit_runtimes.cores import CORES
 from edgevit_runtimes.estimate.counts import Block, Counts, Traffic
-from edgevit_runtimes.estimate.latency import estimate, kinds, memory_cycles
+from edgevit_runtimes.estimate.latency import bound_cycles, estimate, kinds, memory_cycles
 from tests.support.native import need
 
 A77 = CORES["cortex-a77"]
@@ -35,6 +35,15 @@ def test_an_interval_from_both_hidden_to_neither() -> None:
     assert told["hottest"][0]["symbol"] == "kernel"
     assert sum(hot["share"] for hot in told["hottest"]) == pytest.approx(1)
     assert kinds(Counts((LOOP,), 1))["vector float"] == 1_000_000
+    assert told["multiply_adds"] == {"fp32": 4_000_000, "fp16": 0, "int8": 0}
+    assert told["bound_ms"] == 4_000_000 / 8 / 2.84e6
+    assert told["bound_ms"] < told["compute_ms"]
+
+
+def test_the_bound_is_of_all_types_on_the_same_pipes() -> None:
+    macs = {"fp32": 800, "fp16": 1600, "int8": 3200}
+    assert bound_cycles(macs, A77) == 300
+    assert bound_cycles(macs, CORES["cortex-x1"]) == 150
 
 
 def test_without_modelled_caches_there_is_no_interval() -> None:

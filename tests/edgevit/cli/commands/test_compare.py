@@ -21,7 +21,7 @@ def result(path: Path, seconds: float) -> Path:
         "input_sha256": "",
         "repeats": [{"samples_s": [seconds, seconds * 1.01]}, {"samples_s": [seconds]}],
     }
-    whole = {"schema": 2, "kind": "edgevit-bench", "device": "local", "machine": {}, "counted": []}
+    whole = {"schema": 3, "kind": "edgevit-bench", "device": "local", "machine": {}, "counted": []}
     path.write_text(json.dumps({**whole, "rows": [row]}))
     return path
 
