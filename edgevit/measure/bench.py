@@ -30,6 +30,8 @@ def bench_bundle(
     device: str = "local",
     threads: Sequence[int] = (1,),
     mode: str = "standard",
+    kleidiai: bool = True,
+    profile: bool = False,
     warmup: int | None = None,
     runs: int | None = None,
     min_secs: float | None = None,
@@ -61,6 +63,8 @@ def bench_bundle(
         asked.max_secs if max_secs is None else max_secs,
         _repeats(place, asked) if repeat is None else repeat,
         mode,
+        kleidiai,
+        profile,
     )
     bundle = open_bundle(path)
     files = bundle.entries(formats, engine)
@@ -90,6 +94,8 @@ def bench_bundle(
         max_secs=settings.max_secs,
         repeat=settings.repeat,
         mode=mode,
+        kleidiai=kleidiai,
+        profile=profile,
         checked=True,
         device=place,
         progress=progress,

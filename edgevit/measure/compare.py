@@ -225,5 +225,7 @@ def _note(a: Mapping[str, Any], b: Mapping[str, Any]) -> str:
     notes = []
     if a.get("versions") != b.get("versions"):
         notes.append("other versions of the runtime")
+    if a.get("kleidiai") != b.get("kleidiai"):
+        notes.append(f"KleidiAI is {a.get('kleidiai')} in a and {b.get('kleidiai')} in b")
     notes += [f"{name}: {row['note']}" for name, row in (("a", a), ("b", b)) if row.get("note")]
     return "; ".join(notes)

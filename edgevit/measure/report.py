@@ -102,6 +102,10 @@ def _measured(rows: Sequence[Mapping[str, Any]]) -> Iterable[str]:
     yield _table(head, cells)
     yield "<h3>Every sample, and the middle of each file</h3>"
     yield strips(samples)
+    for row in rows:
+        if operations := [one for one in _list(row, "profile") if isinstance(one, dict)]:
+            yield f"<h3>Slowest operations of {_text(_label(row))}, profiled</h3>"
+            yield _operations(operations)
     curves = {}
     for row in rows:
         for place, repeat in enumerate(_list(row, "repeats")):
@@ -143,6 +147,19 @@ def _counted(rows: Sequence[Mapping[str, Any]]) -> Iterable[str]:
     for row in priced:
         yield f"<h3>Hottest blocks of {_text(row.get('file'))}, estimated</h3>"
         yield _hottest(row["estimate"])
+
+
+def _operations(operations: Sequence[Mapping[str, Any]]) -> str:
+    cells = [
+        (
+            f"<code>{_text(one.get('name'))}</code>",
+            _text(one.get("kind")),
+            _number(one.get("ms"), 3),
+            _number(one.get("share"), 3),
+        )
+        for one in operations[:10]
+    ]
+    return _table(("operation", "kind", "ms", "share"), cells)
 
 
 def _hottest(estimate: Mapping[str, Any]) -> str:

@@ -18,6 +18,7 @@ from edgevit_runtimes.engines import chosen, prepare
 from edgevit_runtimes.errors import BadSetting
 from edgevit_runtimes.journal import Journal
 from edgevit_runtimes.meters import Job, meter
+from edgevit_runtimes.profiles import PROFILED, kleidiai_word, settings_of
 from edgevit_runtimes.result import BenchResult, BenchRow, BenchSettings
 from edgevit_runtimes.runners.state import read_state
 from edgevit_runtimes.session import Array, sha256_of
@@ -38,6 +39,8 @@ def bench(
     max_secs: float = 30.0,
     repeat: int = 1,
     mode: str = "standard",
+    kleidiai: bool = True,
+    profile: bool = False,
     checked: bool | None = None,
     device: str | Device = "local",
     progress: BenchProgress | None = None,
@@ -54,20 +57,26 @@ def bench(
     counts timed runs. On an emulated core nothing is timed: one warm run is counted `repeat`
     times (`counting.count_files`), and the other settings are not used. `mode` is a name for the
     record: of `MODES`, whose settings the caller has given. `checked` is for the record too: that
-    the caller has compared the outputs on this device. `journal` keeps each repeat
+    the caller has compared the outputs on this device. `kleidiai=False` switches Arm's KleidiAI
+    kernels off where the runtime can; `profile` asks for its operations where it has a profile, in
+    a run of its own. `journal` keeps each repeat
     as soon as it is measured; with `resume`, those that it has are not measured again.
 
     Raises `BadSetting`, `UnknownDevice`, `UnknownEngine`, `MissingRuntime`, `DeviceFailed` or
     `RunFailed`; the first four before anything is run.
     """
-    settings = BenchSettings(tuple(threads), warmup, runs, min_secs, max_secs, repeat, mode)
+    settings = BenchSettings(
+        tuple(threads), warmup, runs, min_secs, max_secs, repeat, mode, kleidiai, profile
+    )
     where = parse_device(device) if isinstance(device, str) else device
     if where.kind == "emulated":
         if settings.threads != (1,):
             raise BadSetting("An emulated core counts on one thread.", next="--threads 1")
+        if profile:
+            raise BadSetting("An emulated core has no profile: its hottest blocks are counted.")
         counted = count_files(
             files, inputs, hashes, where,
-            repeat=repeat, engine=engine, progress=progress, checked=checked,
+            repeat=repeat, engine=engine, progress=progress, checked=checked, kleidiai=kleidiai,
         )  # fmt: skip
         return BenchResult(where, machine_facts(), settings, (), counted)
     # Another device has its own number of cores; the runner takes 64 threads at most.
@@ -75,6 +84,7 @@ def bench(
     if not files or not len(files) == len(inputs) == len(hashes):
         raise BadSetting("Measuring needs at least one file, and inputs and a hash for each.")
     engines = [chosen(path, engine) for path in files]
+    own = [settings_of(entry, kleidiai) for entry in engines]
     for entry in engines:
         versions_on(where, entry) if where.kind != "local" else prepare(entry)
     # Before the load that measuring makes itself; of the machine that is measured.
@@ -96,11 +106,18 @@ def bench(
             within = _within(progress, label, done, len(keys) * runs)
             within(0, runs)
             if key not in repeats:
-                job = Job(files[i], engines[i], inputs[i], count, warmup, runs, min_secs, max_secs)
+                job = Job(
+                    files[i], engines[i], inputs[i], count, warmup, runs, min_secs, max_secs, own[i]
+                )  # fmt: skip
                 repeats[key] = measured.repeat(job, within)
                 if journal is not None:
                     journal.add(key, repeats[key])
             done += runs
+        profiles = {}
+        for i, count in ((i, count) for i in range(len(files)) for count in settings.threads):
+            if profile and engines[i].name in PROFILED:
+                job = Job(files[i], engines[i], inputs[i], count, 0, 1, 0.0, max_secs, own[i])
+                profiles[i, count] = measured.profile(job)
     rows = []
     for count in settings.threads:
         for i, path in enumerate(files):
@@ -120,6 +137,8 @@ def bench(
                     peak_rss_kib=max(peaks, default=None),
                     input_sha256=sha256_of(inputs[i]),
                     outputs_right=checked,
+                    kleidiai=kleidiai_word(engines[i], kleidiai),
+                    profile=profiles.get((i, count)),
                 )
             )
     return BenchResult(where, machine, settings, tuple(rows))

@@ -9,6 +9,7 @@ from edgevit_runtimes.device import Device
 from edgevit_runtimes.engines import chosen
 from edgevit_runtimes.errors import BadSetting, MissingRuntime
 from edgevit_runtimes.estimate.latency import Estimate, estimate, kinds
+from edgevit_runtimes.profiles import kleidiai_word, settings_of
 from edgevit_runtimes.runners import emulated
 from edgevit_runtimes.session import Array, sha256_of
 from edgevit_runtimes.setup.emulated import require_emulated
@@ -31,6 +32,7 @@ class CountRow:
     missing: str | None = None  # why there is no estimate
     input_sha256: str = ""  # of the inputs' bytes, in their order
     outputs_right: bool | None = None  # compared on this core before; None: nobody did
+    kleidiai: str = "as built"  # or "on", "off" where the runtime has a switch
 
     @property
     def spread(self) -> float | None:
@@ -56,6 +58,7 @@ class CountRow:
             "versions": dict(self.versions),
             "threads": 1,
             "instructions": list(self.instructions),
+            "kleidiai": self.kleidiai,
             "kinds": self.kinds,
             "estimate": None if self.estimate is None else self.estimate.to_json(),
             "spread": self.spread,
@@ -77,6 +80,7 @@ def count_files(
     engine: str | None = None,
     progress: CountProgress | None = None,
     checked: bool | None = None,
+    kleidiai: bool = True,
 ) -> tuple[CountRow, ...]:
     """Count one warm run of each file, `repeat` times, on one thread.
 
@@ -88,6 +92,7 @@ def count_files(
         raise BadSetting("Counting needs at least one file and one repeat.")
     core = CORES[device.address or ""]
     engines = [chosen(path, engine) for path in files]
+    own = [settings_of(entry, kleidiai) for entry in engines]
     versions = [emulated.versions(entry) for entry in engines]
     require_emulated()
     rows = []
@@ -98,7 +103,9 @@ def count_files(
                 label = f"{path.name} on {core.name}, repeat {turn + 1} of {repeat}"
                 progress(label, i * repeat + turn, len(files) * repeat)
             # The first models caches for the estimate, which changes no count and takes longer.
-            counted = emulated.count(path, entry, core.name, inputs[i], caches=turn == 0)
+            counted = emulated.count(
+                path, entry, core.name, inputs[i], caches=turn == 0, settings=own[i]
+            )
             runs.append(counted)
         first = runs[0]
         try:
@@ -118,6 +125,7 @@ def count_files(
                 missing,
                 sha256_of(inputs[i]),
                 checked,
+                kleidiai_word(entry, kleidiai),
             )
         )
     return tuple(rows)

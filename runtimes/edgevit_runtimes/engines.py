@@ -133,23 +133,32 @@ def prepare(engine: Engine) -> None:
         ) from error
 
 
-def open_session(path: Path, engine: str | None = None, threads: int = 1) -> Session:
+def open_session(
+    path: Path,
+    engine: str | None = None,
+    threads: int = 1,
+    settings: Mapping[str, str] | None = None,
+) -> Session:
     """Load an exported file; the caller has checked its hash.
 
-    `engine` is a name or alias, by default the one of the suffix. Raises `UnknownEngine`,
+    `engine` is a name or alias, by default the one of the suffix. `settings` are the runtime's own,
+    where it has some (`profiles.settings_of`). Raises `UnknownEngine`,
     `BadSetting` (threads), `MissingRuntime`, `DeviceFailed` or `RunFailed`.
     """
     entry = chosen(path, engine)
     check_threads(threads)
     prepare(entry)
-    return open_prepared(path, entry, threads)
+    return open_prepared(path, entry, threads, settings)
 
 
-def open_prepared(path: Path, engine: Engine, threads: int) -> Session:
+def open_prepared(
+    path: Path, engine: Engine, threads: int, settings: Mapping[str, str] | None = None
+) -> Session:
     """Load a file after `prepare(engine)`: `open_session` without the imports."""
     check_threads(threads)
     check_file(path)
-    session: Session = _door(engine).open_(path, threads)
+    more = (settings,) if settings else ()
+    session: Session = _door(engine).open_(path, threads, *more)
     return session
 
 

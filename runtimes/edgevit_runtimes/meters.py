@@ -1,7 +1,8 @@
 """One repeat of a measurement, on this machine or on another device."""
 
+import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,9 +13,10 @@ import numpy as np
 from edgevit_runtimes.device import Device
 from edgevit_runtimes.engines import Engine
 from edgevit_runtimes.errors import RunFailed
+from edgevit_runtimes.profiles import RUNS, WARMUP, Operation, profile_here, read_profile
 from edgevit_runtimes.result import CLOCKS_MOVED, FEW_SAMPLES, TOO_WARM
 from edgevit_runtimes.runners import local, remote
-from edgevit_runtimes.runners.native import Asked
+from edgevit_runtimes.runners.native import PROFILE, Asked
 from edgevit_runtimes.runners.remote import OpenThere
 from edgevit_runtimes.runners.shell import Shell
 from edgevit_runtimes.runners.state import local_state, read_state
@@ -55,6 +57,7 @@ class Job:
     runs: int
     min_secs: float
     max_secs: float
+    settings: Mapping[str, str] = field(default_factory=dict)  # the runtime's own
 
 
 class Meter(Protocol):
@@ -62,6 +65,10 @@ class Meter(Protocol):
 
     def repeat(self, job: Job, progress: Progress | None = None) -> Repeat:
         """One cold start and the warm runs after it."""
+        ...
+
+    def profile(self, job: Job) -> tuple[Operation, ...]:
+        """The operations of a file whose runtime has a profile, in a run that is not timed."""
         ...
 
 
@@ -75,10 +82,12 @@ class Here:
     def repeat(self, job: Job, progress: Progress | None = None) -> Repeat:
         """One cold start and the warm runs after it."""
         before = local_state()
-        cold = local.cold_start(job.path, job.inputs, job.threads, engine=self._engine)
+        cold = local.cold_start(
+            job.path, job.inputs, job.threads, engine=self._engine, settings=job.settings
+        )
         samples = local.warm(
             job.path, job.inputs, job.threads, job.warmup, job.runs, job.min_secs, job.max_secs,
-            progress, self._engine,
+            progress, self._engine, job.settings,
         )  # fmt: skip
         after = local_state()
         states = (before, after) if before is not None and after is not None else ()
@@ -89,6 +98,10 @@ class Here:
             states,
             cold.peak_rss_kib,
         )
+
+    def profile(self, job: Job) -> tuple[Operation, ...]:
+        """The operations of a .onnx file."""
+        return profile_here(job.path, job.inputs, job.threads, job.settings)
 
 
 class There:
@@ -107,12 +120,12 @@ class There:
         Raises `RunFailed` where the outputs are not those of the repeat before, and as
         `runners.remote` does.
         """
-        if job.path not in self._opened:
-            place = self._stack.enter_context(remote.placed(self._shell, job.engine))
-            self._opened[job.path] = remote.opened(place, job.path, job.engine, job.threads)
+        opened = self._open(job)
         before = self._cool(read_state(self._shell))
-        asked = Asked(job.threads, job.warmup, job.runs, job.min_secs, job.max_secs)
-        told, outputs = self._opened[job.path].run(asked, job.inputs)
+        asked = Asked(
+            job.threads, job.warmup, job.runs, job.min_secs, job.max_secs, settings=job.settings
+        )
+        told, outputs = opened.run(asked, job.inputs)
         after = read_state(self._shell)
         known = self._outputs.setdefault((job.path, job.threads), outputs)
         if not all(np.array_equal(a, b) for a, b in zip(known, outputs, strict=True)):
@@ -130,6 +143,30 @@ class There:
             (before, after),
             told.peak_rss_kib,
         )
+
+    def profile(self, job: Job) -> tuple[Operation, ...]:
+        """The operations of a .onnx file, by a run of its own."""
+        opened = self._open(job)
+        # The first run and these are all in it.
+        asked = Asked(
+            job.threads,
+            WARMUP - 1,
+            RUNS,
+            max_secs=job.max_secs,
+            settings=job.settings,
+            profile=True,
+        )
+        opened.run(asked, job.inputs)
+        with tempfile.TemporaryDirectory(prefix="edgevit-profile-") as folder:
+            path = Path(folder) / PROFILE
+            self._shell.pull(f"{opened.place.folder}/{PROFILE}", path)
+            return read_profile(path, job.path.name)
+
+    def _open(self, job: Job) -> OpenThere:
+        if job.path not in self._opened:
+            place = self._stack.enter_context(remote.placed(self._shell, job.engine))
+            self._opened[job.path] = remote.opened(place, job.path, job.engine, job.threads)
+        return self._opened[job.path]
 
     def _cool(self, state: dict[str, object]) -> dict[str, object]:
         """Wait, for at most GATE_SECS, until the device is cool enough."""

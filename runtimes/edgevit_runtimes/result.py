@@ -7,9 +7,11 @@ import numpy as np
 from edgevit_runtimes.counting import CountRow
 from edgevit_runtimes.device import Device
 from edgevit_runtimes.modes import MODES
+from edgevit_runtimes.profiles import Operation
 from edgevit_runtimes.timing import Timings, percentile_ms
 
-# 2: `counted`, `peak_rss_kib`, `states`, `input_sha256`; 3: `mode`, `validity`, `minutes_p50_ms`
+# 2: `counted`, `peak_rss_kib`, `states`, `input_sha256`; 3: `mode`, `validity`, `minutes_p50_ms`,
+# `kleidiai`, `profile`
 SCHEMA = 3
 STEADY = 0.05  # MLPerf Mobile: repeatable within 5 %
 TOO_WARM = "measured warmer than 35 C"
@@ -45,6 +47,8 @@ class BenchSettings:
     max_secs: float = 30.0
     repeat: int = 1
     mode: str = "standard"  # of MODES
+    kleidiai: bool = True  # False: switched off
+    profile: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,8 @@ class BenchRow:
     peak_rss_kib: int | None = None
     input_sha256: str = ""  # of the inputs' bytes, in their order
     outputs_right: bool | None = None  # compared on the device before; None: nobody did
+    kleidiai: str = "as built"  # or "on", "off" where the runtime has a switch
+    profile: tuple[Operation, ...] | None = None  # None: not asked for, or the runtime has none
 
     @property
     def validity(self) -> dict[str, bool | None]:
@@ -134,6 +140,8 @@ class BenchRow:
             "note": self.note,
             "validity": self.validity,
             "peak_rss_kib": self.peak_rss_kib,
+            "kleidiai": self.kleidiai,
+            "profile": None if self.profile is None else [o.to_json() for o in self.profile],
             "states": [list(states) for states in self.states],
             "repeats": [
                 {

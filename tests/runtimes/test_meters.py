@@ -13,7 +13,8 @@ from edgevit_runtimes.device import Device
 from edgevit_runtimes.engines import ENGINES
 from edgevit_runtimes.errors import RunFailed
 from edgevit_runtimes.meters import CLOCKS_MOVED, FEW_SAMPLES, TOO_WARM, Here, Job, There, meter
-from edgevit_runtimes.runners.native import Told
+from edgevit_runtimes.runners.native import Asked, Told
+from tests.runtimes.test_profiles import written_profile
 
 JOB = Job(Path("m.onnx"), ENGINES["onnxruntime"], [], 1, 0, 2, 0.0, 9.0)
 COOL: dict[str, object] = {"temperature_c": 30.0, "most_mhz": [2000.0, 2400.0]}
@@ -94,6 +95,32 @@ def test_other_outputs_in_another_repeat_are_a_failure(monkeypatch: pytest.Monke
     measuring.repeat(replace(JOB, threads=2))  # work divided otherwise may round otherwise
     with pytest.raises(RunFailed, match=r"m\.onnx gave other outputs"):
         measuring.repeat(JOB)
+
+
+def test_a_profile_is_fetched_from_the_device(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    device = Pretended(monkeypatch, COOL)
+    asked: list[Asked] = []
+
+    def run(words: Asked, inputs: object) -> tuple[Told, list[np.ndarray]]:
+        asked.append(words)
+        return device.run(words, inputs)
+
+    place = SimpleNamespace(folder="/there")
+    monkeypatch.setattr(meters.remote, "opened", lambda *_: SimpleNamespace(run=run, place=place))
+
+    def pull(remote: str, local: Path) -> None:
+        assert remote == "/there/profile"
+        local.write_text(written_profile(Conv=[9, 9, *[30] * 10]))
+
+    measuring = There(SimpleNamespace(pull=pull), ExitStack(), None)  # type: ignore[arg-type]
+    (found,) = measuring.profile(replace(JOB, settings={"a": "b"}))
+    assert (found.kind, found.ms, found.share) == ("Conv", 0.03, 1.0)
+    (words,) = asked
+    assert words.profile
+    assert words.settings == {"a": "b"}
+    assert 1 + words.warmup + words.runs == 12  # the first run is in the profile, too
 
 
 def test_which_device_has_which_meter() -> None:

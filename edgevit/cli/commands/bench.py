@@ -68,6 +68,19 @@ def bench(
             " core (default there: 2).",
         ),
     ] = None,
+    no_kleidiai: Annotated[
+        bool,
+        typer.Option(
+            "--no-kleidiai", help="Switch Arm's KleidiAI kernels off (ONNX Runtime alone can)."
+        ),
+    ] = False,
+    profile: Annotated[
+        bool,
+        typer.Option(
+            "--profile",
+            help="Also run each .onnx file with ONNX Runtime's profile of its operations.",
+        ),
+    ] = False,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -105,10 +118,12 @@ def bench(
         COUNT_COLUMNS,
         ESTIMATE_COLUMNS,
         MINUTE_COLUMNS,
+        PROFILE_COLUMNS,
         bench_rows,
         count_rows,
         estimate_rows,
         minute_rows,
+        profile_rows,
     )
     from edgevit.measure.bench import bench_bundle
 
@@ -123,6 +138,8 @@ def bench(
             device=device,
             threads=numbers(threads or ["1"], "--threads"),
             mode=mode,
+            kleidiai=not no_kleidiai,
+            profile=profile,
             warmup=warmup,
             runs=runs,
             min_secs=min_secs,
@@ -148,6 +165,10 @@ def bench(
             print_table(COLUMNS, bench_rows(result), f"Milliseconds{on}")
             if minutes := minute_rows(result):
                 print_table(MINUTE_COLUMNS, minutes, "Milliseconds, p50 of each minute")
+            if operations := profile_rows(result):
+                print_table(PROFILE_COLUMNS, operations, "The slowest operations, profiled")
+        if result.settings.mode == "quick" and not result.counted:
+            terminal.note(result.notes[0])
         terminal.note(
             "A latency is for the file alone, without preprocessing and without the mask stage."
         )

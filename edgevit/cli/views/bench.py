@@ -11,6 +11,8 @@ COLUMNS = (
     *("samples", "remark"),
 )
 MINUTE_COLUMNS = ("file", "threads", "first minute", "last minute", "slowest", "minutes")
+PROFILE_COLUMNS = ("file", "threads", "operation", "kind", "ms", "share")
+SLOWEST = 10  # operations of a file that are shown; the JSON has all
 COUNT_COLUMNS = ("file", "M instructions", *KINDS, "remark")
 ESTIMATE_COLUMNS = ("file", "peak bound, ms", "computing, ms", "with memory, ms", "model")
 
@@ -42,6 +44,15 @@ def minute_rows(result: BenchResult) -> list[list[str]]:
                 told = [f"{value:.2f}" for value in times]
                 rows.append([row.file, str(row.threads), *told, str(len(minutes))])
     return rows
+
+
+def profile_rows(result: BenchResult) -> list[list[str]]:
+    """A row of `PROFILE_COLUMNS` a slow operation of each file that was profiled."""
+    return [
+        [row.file, str(row.threads), one.name, one.kind, f"{one.ms:.3f}", f"{one.share:.1%}"]
+        for row in result.rows
+        for one in (row.profile or ())[:SLOWEST]
+    ]
 
 
 def count_rows(result: BenchResult) -> list[list[str]]:

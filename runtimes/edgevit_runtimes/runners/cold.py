@@ -10,7 +10,7 @@ import json
 import os
 import resource
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from time import perf_counter
@@ -23,13 +23,15 @@ from edgevit_runtimes.session import Array
 from edgevit_runtimes.timing import ColdStart
 
 
-def start_cold(path: Path, threads: int, arrays: Sequence[Array]) -> ColdStart:
+def start_cold(
+    path: Path, threads: int, arrays: Sequence[Array], settings: Mapping[str, str] | None = None
+) -> ColdStart:
     """Import, load and run once, timed apart; only in a fresh process is that a cold start."""
     engine = engine_of(path)
     begin = perf_counter()
     prepare(engine)
     imported = perf_counter()
-    session = open_prepared(path, engine, threads)
+    session = open_prepared(path, engine, threads, settings)
     loaded = perf_counter()
     session.run(*arrays)
     ran = perf_counter()
@@ -48,6 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="edgevit_runtimes.runners.cold")
     parser.add_argument("file", type=Path)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--setting", action="append", default=[], metavar="NAME=VALUE")
     options = parser.parse_args(arguments)
     # The answer has standard output for itself: whatever a library prints goes to standard error.
     answer = os.fdopen(os.dup(1), "w")
@@ -56,9 +59,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             with np.load(io.BytesIO(sys.stdin.buffer.read()), allow_pickle=False) as stored:
                 arrays = [stored[f"input_{i}"] for i in range(len(stored.files))]
-            print(
-                json.dumps(asdict(start_cold(options.file, options.threads, arrays))), file=answer
-            )
+            settings = dict(setting.split("=", 1) for setting in options.setting)
+            found = start_cold(options.file, options.threads, arrays, settings)
+            print(json.dumps(asdict(found)), file=answer)
         except RuntimesError as error:
             print(json.dumps(_failure(error)), file=answer)
         except Exception as error:

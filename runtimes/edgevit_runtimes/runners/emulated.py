@@ -8,7 +8,7 @@ such a core, counts are exact, and time is only estimated (`estimate/`).
 import os
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,6 +91,7 @@ def count(
     inputs: Sequence[Array],
     warmup: int = WARMUP,
     caches: bool = False,
+    settings: Mapping[str, str] | None = None,
 ) -> Counted:
     """Run a file once, warm, on one thread, and count; raises as `open_` does.
 
@@ -103,7 +104,8 @@ def count(
         described, _ = _start(environment, core, engine, folder, Asked(), path.name)
         given = arranged(inputs, order_of(described.inputs))
         told, counts = _start(
-            environment, core, engine, folder, Asked(warmup=warmup, marks=True), path.name,
+            environment, core, engine, folder,
+            Asked(warmup=warmup, marks=True, settings=settings or {}), path.name,
             given, described.outputs, caches,
         )  # fmt: skip
         outputs = _outputs(folder, told.outputs, order_of(told.outputs))

@@ -29,6 +29,7 @@ def cold_start(
     threads: int,
     timeout_secs: float = WORKER_SECS,
     engine: str | None = None,
+    settings: Mapping[str, str] | None = None,
 ) -> ColdStart:
     """Import the runtime, load the file and run it once in a fresh Python process.
 
@@ -41,6 +42,8 @@ def cold_start(
         return tflite.cold_start(path, inputs, threads)
     # -P: a directory named like a package in the user's working directory must not be imported.
     command = [sys.executable, "-P", "-m", WORKER, str(path.absolute()), "--threads", str(threads)]
+    for name, value in (settings or {}).items():
+        command += ["--setting", f"{name}={value}"]
     try:
         done = subprocess.run(
             command,
@@ -74,9 +77,10 @@ def warm(
     max_secs: float,
     progress: Progress | None = None,
     engine: str | None = None,
+    settings: Mapping[str, str] | None = None,
 ) -> tuple[float, ...]:
     """Seconds of each timed run of a freshly loaded file in this process; see `timing.measure`."""
-    with open_session(path, engine, threads) as session:
+    with open_session(path, engine, threads, settings) as session:
         return measure(session.stopwatch(*inputs), warmup, runs, min_secs, max_secs, progress)
 
 

@@ -1,7 +1,7 @@
 """What the native runner (runtimes/native/runner) is told, and what it tells."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any
@@ -12,6 +12,7 @@ from edgevit_runtimes.session import Array, Port
 from edgevit_runtimes.sessions.litert import NUMBERED
 from edgevit_runtimes.sessions.opened import fixed_port
 
+PROFILE = "profile"
 MOST_LINE = 1 << 20  # characters of one event
 
 
@@ -25,6 +26,8 @@ class Asked:
     min_secs: float = 0.0
     max_secs: float = 600.0
     marks: bool = False
+    settings: Mapping[str, str] = field(default_factory=dict)  # the runtime's own
+    profile: bool = False  # of its operations, into a file `profile`
     cpu_mask: str | None = None
 
     def words(
@@ -44,6 +47,10 @@ class Asked:
         words += ["--min-secs", repr(self.min_secs), "--max-secs", repr(self.max_secs)]
         words += [word for path in inputs for word in ("--input", str(path))]
         words += [word for path in outputs for word in ("--output", str(path))]
+        for name, value in self.settings.items():
+            words += ["--setting", f"{name}={value}"]
+        if self.profile:
+            words += ["--profile", PROFILE]
         if self.marks:
             words.append("--marks")
         if self.cpu_mask is not None:

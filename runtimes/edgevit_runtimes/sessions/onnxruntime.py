@@ -1,6 +1,7 @@
 """.onnx files through ONNX Runtime's CPU provider."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +28,26 @@ def load_runtime() -> Any:
     return onnxruntime
 
 
-def open_(path: Path, threads: int) -> Session:
-    """Load a file for `threads` threads inside an operator, one operator at a time."""
+def open_(
+    path: Path,
+    threads: int,
+    settings: Mapping[str, str] | None = None,
+    profile: Path | None = None,
+) -> Session:
+    """Load a file for `threads` threads inside an operator, one operator at a time.
+
+    settings: session configuration entries. profile: how the file begins whose rest ONNX Runtime
+    names, and which it writes when the session is closed.
+    """
     runtime = load_runtime()
     options = runtime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = FATAL
+    for name, value in (settings or {}).items():
+        options.add_session_config_entry(name, value)
+    if profile is not None:
+        options.enable_profiling, options.profile_file_prefix = True, str(profile)
     with opening(path, ENGINE):
         session = runtime.InferenceSession(
             str(path), sess_options=options, providers=["CPUExecutionProvider"]
@@ -46,7 +60,8 @@ def open_(path: Path, threads: int) -> Session:
         results: list[Array] = session.run(None, dict(zip(names, arrays, strict=True)))
         return results
 
-    return OpenFile(ENGINE, path.name, inputs, outputs, call)
+    release = session.end_profiling if profile is not None else None
+    return OpenFile(ENGINE, path.name, inputs, outputs, call, release=release)
 
 
 def _port(described: Any, file: str) -> Port:

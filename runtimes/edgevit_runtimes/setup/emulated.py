@@ -22,7 +22,7 @@ from edgevit_runtimes.setup.kept import Kept, Marker, Report, last, run
 
 COMMAND = "edgevit device setup emulated"
 HOME = "EDGEVIT_EMULATED_HOME"  # names the directory itself
-LAYOUT = 1  # raised when what lies in the directory changes
+LAYOUT = 2  # raised when what lies in the directory changes
 TRIPLE = "aarch64-linux-gnu"
 EMULATOR = "qemu-aarch64"
 TOOLS: Mapping[str, str] = MappingProxyType(  # program -> Debian's package

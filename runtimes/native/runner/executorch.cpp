@@ -70,12 +70,19 @@ static const char *describe(const TensorInfo &info, const char *kind, size_t ind
   return engine_allocate(port);
 }
 
-const char *engine_open(const char *library, const char *file, int threads, engine_ports *ports) {
+const char *engine_profile(const char *path) {
+  (void)path;
+  return "ExecuTorch has no profile";
+}
+
+const char *engine_open(const char *library, const char *file, const engine_settings *asked,
+                        engine_ports *ports) {
   const char *what = "ExecuTorch cannot open the file";
   (void)library;
+  if (const char *refused = engine_plain(asked)) return refused;
   all = ports;
   auto *pool = executorch::extension::threadpool::get_threadpool();
-  if (!pool || !pool->_unsafe_reset_threadpool(static_cast<uint32_t>(threads)))
+  if (!pool || !pool->_unsafe_reset_threadpool(static_cast<uint32_t>(asked->threads)))
     return "ExecuTorch does not take this number of threads";
   module = new Module(file, Module::LoadMode::Mmap);
   auto names = module->method_names();

@@ -115,9 +115,17 @@ static const char *describe(int input, handle environment, handle signature, siz
   return NULL;
 }
 
-const char *engine_open(const char *library, const char *file, int threads, engine_ports *ports) {
+const char *engine_profile(const char *path) {
+  (void)path;
+  return "LiteRT has no profile";
+}
+
+const char *engine_open(const char *library, const char *file, const engine_settings *asked,
+                        engine_ports *ports) {
   static const char *what = "LiteRT cannot open the file";
   static char settings[32];
+  const char *refused = engine_plain(asked);
+  if (refused) return refused;
   void *runtime = dlopen(library ? library : "libLiteRt.so", RTLD_NOW | RTLD_LOCAL);
   if (!runtime) return engine_message("libLiteRt.so cannot be loaded", dlerror());
 #define LOAD(result, name, arguments)                                     \
@@ -134,7 +142,7 @@ const char *engine_open(const char *library, const char *file, int threads, engi
   TRY(LiteRtGetModelSignature(model, 0, &signature));
   TRY(LiteRtCreateOptions(&options));
   TRY(LiteRtSetOptionsHardwareAccelerators(options, CPU));
-  snprintf(settings, sizeof settings, "num_threads = %d\n", threads);
+  snprintf(settings, sizeof settings, "num_threads = %d\n", asked->threads);
   TRY(LiteRtCreateOpaqueOptions("xnnpack", settings, keep, &cpu));
   TRY(LiteRtAddOpaqueOptions(options, cpu));
   TRY(LiteRtCreateCompiledModel(environment, model, options, &compiled));

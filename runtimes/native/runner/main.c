@@ -2,7 +2,7 @@
  *
  *   edgevit-run-RUNTIME --model FILE [--library FILE] [--input FILE ...] [--output FILE ...]
  *       [--threads N] [--warmup N] [--runs N] [--min-secs S] [--max-secs S] [--cpu-mask HEX]
- *       [--marks] [--describe]
+ *       [--setting NAME=VALUE ...] [--profile FILE] [--marks] [--describe]
  *
  * Inputs and outputs are raw values in the order of the file's ports. Results are JSON, a line an
  * event, each as soon as it is known, so that what was measured survives a device that is lost:
@@ -13,6 +13,9 @@
  *   {"event": "maps", "maps": [...]}        with --marks: where code lies
  *   {"event": "done", "runs": ..., "peak_rss_kib": ...}
  *   {"event": "failed", "message": ...}     and exit 1; wrong arguments exit with 2
+ *
+ * --setting is the runtime's own (ONNX Runtime: a session configuration entry). --profile has it time
+ * each operation into FILE, as its own JSON; the samples of such a run are not those of another.
  *
  * Outputs are those of the last run. --marks encloses the timed runs in the two system calls that a
  * counting emulator looks for (no kernel has them). --cpu-mask is for comparisons alone: a pinned
@@ -41,7 +44,8 @@ enum { CHUNK = 64, MARK = 0x5eed };
 typedef struct {
   const char *model, *library;
   const char *inputs[ENGINE_MOST_PORTS], *outputs[ENGINE_MOST_PORTS];
-  int input_count, output_count, threads, marks, describe;
+  int input_count, output_count, marks, describe;
+  engine_settings settings;
   long warmup, runs;
   double min_secs, max_secs;
   unsigned long long cpu_mask;
@@ -138,6 +142,12 @@ static long peak_rss_kib(void) {
 #endif
 }
 
+const char *engine_plain(const engine_settings *settings) {
+  if (settings->count) return engine_message(engine_name, "has no such settings");
+  if (settings->profile) return engine_message(engine_name, "has no profile of its operations");
+  return NULL;
+}
+
 static double positive(const char *name, const char *text) {
   char *end;
   double value = strtod(text, &end);
@@ -145,10 +155,20 @@ static double positive(const char *name, const char *text) {
   return value;
 }
 
+static void set(engine_settings *settings, const char *text) {
+  const char *equals = strchr(text, '=');
+  size_t length = equals ? (size_t)(equals - text) : 0;
+  if (!length || length >= ENGINE_SETTING_BYTES || strlen(equals + 1) >= ENGINE_SETTING_BYTES ||
+      settings->count == ENGINE_MOST_SETTINGS)
+    usage("takes up to 8 times NAME=VALUE for", "--setting");
+  memcpy(settings->names[settings->count], text, length);
+  strcpy(settings->values[settings->count++], equals + 1);
+}
+
 static options parse(int count, char **words) {
   options asked;
   memset(&asked, 0, sizeof asked);
-  asked.threads = 1;
+  asked.settings.threads = 1;
   asked.runs = 1;
   asked.max_secs = 1e9;
   for (int i = 1; i < count; i++) {
@@ -163,7 +183,9 @@ static options parse(int count, char **words) {
       asked.inputs[asked.input_count++] = value;
     else if (!strcmp(name, "--output") && asked.output_count < ENGINE_MOST_PORTS)
       asked.outputs[asked.output_count++] = value;
-    else if (!strcmp(name, "--threads")) asked.threads = (int)positive(name, value);
+    else if (!strcmp(name, "--threads")) asked.settings.threads = (int)positive(name, value);
+    else if (!strcmp(name, "--setting")) set(&asked.settings, value);
+    else if (!strcmp(name, "--profile")) asked.settings.profile = value;
     else if (!strcmp(name, "--warmup")) asked.warmup = (long)positive(name, value);
     else if (!strcmp(name, "--runs")) asked.runs = (long)positive(name, value);
     else if (!strcmp(name, "--min-secs")) asked.min_secs = positive(name, value);
@@ -175,7 +197,7 @@ static options parse(int count, char **words) {
     } else usage("does not know", name);
   }
   if (!asked.model) usage("misses", "--model");
-  if (asked.threads < 1 || asked.threads > 64) usage("takes 1 to 64 for", "--threads");
+  if (asked.settings.threads < 1 || asked.settings.threads > 64) usage("takes 1 to 64 for", "--threads");
   return asked;
 }
 
@@ -283,7 +305,7 @@ int main(int count, char **words) {
   setvbuf(stdout, NULL, _IOFBF, 1 << 16);
   if (asked.cpu_mask) pin(asked.cpu_mask);
   int64_t before = now();
-  require(engine_open(asked.library, asked.model, asked.threads, &ports));
+  require(engine_open(asked.library, asked.model, &asked.settings, &ports));
   int64_t loaded = now() - before;
   printf("{\"event\": \"opened\", \"engine\": \"%s\", \"version\": ", engine_name);
   write_text(engine_version());
@@ -305,6 +327,7 @@ int main(int count, char **words) {
   for (long i = 0; i < asked.warmup; i++) require(engine_run());
   long runs = asked.runs ? time_runs(&asked) : 0;
   if (asked.marks) write_maps();
+  if (asked.settings.profile) require(engine_profile(asked.settings.profile));
   for (int i = 0; i < asked.output_count; i++) write_output(asked.outputs[i], &ports.outputs[i]);
   printf("{\"event\": \"done\", \"runs\": %ld, \"peak_rss_kib\": %ld}\n", runs, peak_rss_kib());
   return fflush(stdout) ? 1 : 0;

@@ -18,6 +18,7 @@ enum {
   CREATE_SESSION = 7,
   RUN = 9,
   CREATE_SESSION_OPTIONS = 10,
+  ENABLE_PROFILING = 14,
   SET_LOG_SEVERITY = 22,
   SET_INTRA_THREADS = 24,
   SET_INTER_THREADS = 25,
@@ -33,7 +34,9 @@ enum {
   DIMENSIONS_COUNT = 61,
   DIMENSIONS = 62,
   CREATE_CPU_MEMORY_INFO = 69,
-  DEFAULT_ALLOCATOR = 78
+  DEFAULT_ALLOCATOR = 78,
+  END_PROFILING = 110,
+  ADD_CONFIG_ENTRY = 130
 };
 enum { API_VERSION = 1, LOG_FATAL = 4, ARENA_ALLOCATOR = 1, DEFAULT_MEMORY = 0 };
 
@@ -99,7 +102,18 @@ static const char *bind(const engine_port *port, const void *memory, void **valu
   return NULL;
 }
 
-const char *engine_open(const char *library, const char *file, int threads, engine_ports *ports) {
+const char *engine_profile(const char *path) {
+  static const char *what = "onnxruntime cannot write its profile";
+  void *allocator;
+  char *written;
+  TRY(DEFAULT_ALLOCATOR, (void **), &allocator);
+  TRY(END_PROFILING, (void *, void *, char **), session, allocator, &written);
+  /* It puts the time into the name. */
+  return rename(written, path) ? engine_message(what, written) : NULL;
+}
+
+const char *engine_open(const char *library, const char *file, const engine_settings *asked,
+                        engine_ports *ports) {
   static const char *what = "onnxruntime cannot open the file";
   void *handle = dlopen(library ? library : "libonnxruntime.so.1", RTLD_NOW | RTLD_LOCAL);
   if (!handle) return engine_message("libonnxruntime cannot be loaded", dlerror());
@@ -113,9 +127,13 @@ const char *engine_open(const char *library, const char *file, int threads, engi
   size_t in, out;
   TRY(CREATE_ENV, (int, const char *, void **), LOG_FATAL, "edgevit", &environment);
   TRY(CREATE_SESSION_OPTIONS, (void **), &settings);
-  TRY(SET_INTRA_THREADS, (void *, int), settings, threads);
+  TRY(SET_INTRA_THREADS, (void *, int), settings, asked->threads);
   TRY(SET_INTER_THREADS, (void *, int), settings, 1);
   TRY(SET_LOG_SEVERITY, (void *, int), settings, LOG_FATAL);
+  for (int i = 0; i < asked->count; i++)
+    TRY(ADD_CONFIG_ENTRY, (void *, const char *, const char *), settings, asked->names[i],
+        asked->values[i]);
+  if (asked->profile) TRY(ENABLE_PROFILING, (void *, const char *), settings, asked->profile);
   TRY(CREATE_SESSION, (void *, const char *, void *, void **), environment, file, settings,
       &session);
   TRY(DEFAULT_ALLOCATOR, (void **), &allocator);

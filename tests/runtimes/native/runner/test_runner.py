@@ -12,6 +12,7 @@ from edgevit.bundle.opened import Bundle
 from edgevit.bundle.ports import to_file
 from edgevit_runtimes.engines import open_session
 from edgevit_runtimes.errors import RunFailed
+from edgevit_runtimes.profiles import read_profile
 from edgevit_runtimes.runners.native import Asked, Told, read_told
 from tests.support.native import built, runner_libraries
 from tests.support.once import Shared
@@ -175,3 +176,39 @@ def test_names_come_as_json(shared: Shared, tmp_path: Path) -> None:
         shared, "onnxruntime", "--model", strange, "--library", str(library("onnxruntime"))
     )
     assert [json.loads(line)["event"] for line in done.stdout.splitlines()] == ["failed"]
+
+
+def test_settings_and_a_profile_of_the_runtime_itself(
+    shared: Shared, host_bundle: Bundle, tmp_path: Path
+) -> None:
+    asked = Asked(warmup=1, runs=3, settings={"mlas.disable_kleidiai": "1"}, profile=True)
+    entry = host_bundle.entry("onnx")
+    np.ascontiguousarray(host_bundle.golden("input")).tofile(tmp_path / "in")
+    model = (host_bundle.path / entry.path).resolve()
+    words = asked.words(model, library("onnxruntime"), [tmp_path / "in"])
+    place = words.index("--profile") + 1
+    words[place] = str(tmp_path / "profile")
+    done = start(shared, "onnxruntime", *words)
+    assert done.returncode == 0, done.stdout
+    found = read_profile(tmp_path / "profile", "model.onnx")
+    assert {"Conv", "MatMul"} & {one.kind for one in found}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "profile"]
+
+
+@pytest.mark.parametrize("format_", ["litert", "executorch"])
+def test_what_a_runtime_does_not_have_is_refused(
+    shared: Shared, host_bundle: Bundle, format_: str
+) -> None:
+    engine, entry = FORMATS[format_], host_bundle.entry(format_)
+    words = Asked().words(host_bundle.path / entry.path, library(engine))
+    for more, message in ((("--setting", "a=b"), "settings"), (("--profile", "x"), "profile")):
+        done = start(shared, engine, *words, *more)
+        assert done.returncode == 1
+        with pytest.raises(RunFailed, match=f"{engine}.*: has no.*{message}"):
+            read_told(done.stdout.splitlines(), "m")
+
+
+@pytest.mark.parametrize("text", ["", "a", "=b", f"{'a' * 256}=b", f"a={'b' * 256}"])
+def test_a_setting_that_is_none_is_a_wrong_argument(shared: Shared, text: str) -> None:
+    done = start(shared, "onnxruntime", "--model", "m", "--setting", text)
+    assert done.returncode == 2
