@@ -5,6 +5,7 @@ input.
 import contextlib
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from edgevit.bundle.manifest import FileEntry
@@ -97,6 +98,7 @@ def bench_bundle(
         kleidiai=kleidiai,
         profile=profile,
         checked=True,
+        accuracies=[asdict(file.accuracy[0]) if file.accuracy else None for file in files],
         device=place,
         progress=progress,
         engine=engine,

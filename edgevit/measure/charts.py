@@ -56,6 +56,26 @@ def intervals(spans: Mapping[str, tuple[float, float]]) -> str:
     return _svg("Estimated intervals in milliseconds", len(spans), body)
 
 
+def places(points: Mapping[str, tuple[float, float]], below: str) -> str:
+    """Points by milliseconds from zero, to the right, and a score, upwards between its ends."""
+    most = max(ms for ms, _ in points.values())
+    scores = [score for _, score in points.values()]
+    low, high = min(scores), max(scores)
+    across, height = _linear(0, most), 4 * ROW
+    body = [
+        f'<line x1="8" x2="{WIDTH - 8}" y1="{height - 20}" y2="{height - 20}"'
+        ' stroke="var(--line)"/>',
+        f'<text x="8" y="{height - 4}">{html.escape(below)}</text>',
+    ]
+    for i, (name, (ms, score)) in enumerate(sorted(points.items(), key=lambda p: -p[1][1])):
+        x = across(ms)
+        y = 16 + (height - 60) * ((high - score) / (high - low) if high > low else 0.5)
+        body.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="var(--mark)"/>')
+        # Labels of points at one height step down, so that they can be told apart.
+        body.append(_value(f"{name}: {score:.4f}", x, int(y) + 4 + 12 * (i % 2)))
+    return _svg("Score against milliseconds", 4, body)
+
+
 def lines(curves: Mapping[str, Sequence[float]]) -> str:
     """Milliseconds over minutes, each curve from zero in a box of its own, on one scale."""
     most = max(max(values) for values in curves.values())

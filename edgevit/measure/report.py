@@ -1,12 +1,15 @@
 """report: results of `bench` as one page that needs nothing else, for a browser or a phone."""
 
 import html
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from edgevit.errors import UsageError
-from edgevit.measure.charts import intervals, lines, mix, strips
+from edgevit.measure.charts import intervals, lines, mix, places, strips
 from edgevit.measure.results import numbers, read_result
 
 MOST_RESULTS = 32
@@ -102,6 +105,8 @@ def _measured(rows: Sequence[Mapping[str, Any]]) -> Iterable[str]:
     yield _table(head, cells)
     yield "<h3>Every sample, and the middle of each file</h3>"
     yield strips(samples)
+    middles = {_label(row): float(np.median(samples[_label(row)])) for row in rows}
+    yield from _scores(rows, middles, "measured, ms")
     for row in rows:
         if operations := [one for one in _list(row, "profile") if isinstance(one, dict)]:
             yield f"<h3>Slowest operations of {_text(_label(row))}, profiled</h3>"
@@ -144,9 +149,28 @@ def _counted(rows: Sequence[Mapping[str, Any]]) -> Iterable[str]:
             " behind computing to none.</p>"
         )
         yield intervals(spans)
+        yield from _scores(rows, {name: low for name, (low, _) in spans.items()}, "estimated, ms")
     for row in priced:
         yield f"<h3>Hottest blocks of {_text(row.get('file'))}, estimated</h3>"
         yield _hottest(row["estimate"])
+
+
+def _scores(
+    rows: Sequence[Mapping[str, Any]], times: Mapping[str, float], below: str
+) -> Iterable[str]:
+    """Accuracy against latency, a chart a metric; the files that have both."""
+    by_metric: dict[str, dict[str, tuple[float, float]]] = {}
+    for row in rows:
+        told = row.get("accuracy")
+        value = told.get("value") if isinstance(told, dict) else None
+        if not isinstance(told, dict) or _label(row) not in times or type(value) is not float:
+            continue
+        if math.isfinite(value):
+            points = by_metric.setdefault(str(told.get("metric")), {})
+            points[_label(row)] = times[_label(row)], value
+    for metric, points in by_metric.items():
+        yield f"<h3>{_text(metric)} against latency</h3>"
+        yield places(points, below)
 
 
 def _operations(operations: Sequence[Mapping[str, Any]]) -> str:

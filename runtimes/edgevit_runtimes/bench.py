@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from edgevit_runtimes.counting import count_files
+from edgevit_runtimes.counting import Accuracy, count_files
 from edgevit_runtimes.device import (
     Device,
     check_threads,
@@ -42,6 +42,7 @@ def bench(
     kleidiai: bool = True,
     profile: bool = False,
     checked: bool | None = None,
+    accuracies: Sequence[Accuracy | None] = (),
     device: str | Device = "local",
     progress: BenchProgress | None = None,
     engine: str | None = None,
@@ -57,7 +58,8 @@ def bench(
     counts timed runs. On an emulated core nothing is timed: one warm run is counted `repeat`
     times (`counting.count_files`), and the other settings are not used. `mode` is a name for the
     record: of `MODES`, whose settings the caller has given. `checked` is for the record too: that
-    the caller has compared the outputs on this device. `kleidiai=False` switches Arm's KleidiAI
+    the caller has compared the outputs on this device; so are `accuracies`, one a file, or none at
+    all. `kleidiai=False` switches Arm's KleidiAI
     kernels off where the runtime can; `profile` asks for its operations where it has a profile, in
     a run of its own. `journal` keeps each repeat
     as soon as it is measured; with `resume`, those that it has are not measured again.
@@ -73,10 +75,14 @@ def bench(
         if settings.threads != (1,):
             raise BadSetting("An emulated core counts on one thread.", next="--threads 1")
         if profile:
-            raise BadSetting("An emulated core has no profile: its hottest blocks are counted.")
+            raise BadSetting(
+                "An emulated core has no profile of operations: its hottest blocks are counted.",
+                next=f"edgevit bench BUNDLE --device {where} -o result.json",
+            )
         counted = count_files(
             files, inputs, hashes, where,
             repeat=repeat, engine=engine, progress=progress, checked=checked, kleidiai=kleidiai,
+            accuracies=accuracies,
         )  # fmt: skip
         return BenchResult(where, machine_facts(), settings, (), counted)
     # Another device has its own number of cores; the runner takes 64 threads at most.
@@ -85,6 +91,11 @@ def bench(
         raise BadSetting("Measuring needs at least one file, and inputs and a hash for each.")
     engines = [chosen(path, engine) for path in files]
     own = [settings_of(entry, kleidiai) for entry in engines]
+    if profile and not any(entry.name in PROFILED for entry in engines):
+        raise BadSetting(
+            "Of the runtimes, only ONNX Runtime has a profile of operations.",
+            next="edgevit bench BUNDLE --format onnx --profile",
+        )
     for entry in engines:
         versions_on(where, entry) if where.kind != "local" else prepare(entry)
     # Before the load that measuring makes itself; of the machine that is measured.
@@ -139,6 +150,7 @@ def bench(
                     outputs_right=checked,
                     kleidiai=kleidiai_word(engines[i], kleidiai),
                     profile=profiles.get((i, count)),
+                    accuracy=accuracies[i] if accuracies else None,
                 )
             )
     return BenchResult(where, machine, settings, tuple(rows))

@@ -1,6 +1,6 @@
 """Counts what exported files execute on an emulated core, and estimates what that would take."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from edgevit_runtimes.session import Array, sha256_of
 from edgevit_runtimes.setup.emulated import require_emulated
 
 CountProgress = Callable[[str, int, int], None]
+Accuracy = Mapping[str, object]  # of a file, as whoever measured it has it; JSON values
 SAME = 1e-4  # of the instructions: two runs of one file differ by less
 
 
@@ -33,6 +34,7 @@ class CountRow:
     input_sha256: str = ""  # of the inputs' bytes, in their order
     outputs_right: bool | None = None  # compared on this core before; None: nobody did
     kleidiai: str = "as built"  # or "on", "off" where the runtime has a switch
+    accuracy: Accuracy | None = None
 
     @property
     def spread(self) -> float | None:
@@ -58,6 +60,7 @@ class CountRow:
             "versions": dict(self.versions),
             "threads": 1,
             "instructions": list(self.instructions),
+            "accuracy": None if self.accuracy is None else dict(self.accuracy),
             "kleidiai": self.kleidiai,
             "kinds": self.kinds,
             "estimate": None if self.estimate is None else self.estimate.to_json(),
@@ -81,6 +84,7 @@ def count_files(
     progress: CountProgress | None = None,
     checked: bool | None = None,
     kleidiai: bool = True,
+    accuracies: Sequence[Accuracy | None] = (),
 ) -> tuple[CountRow, ...]:
     """Count one warm run of each file, `repeat` times, on one thread.
 
@@ -126,6 +130,7 @@ def count_files(
                 sha256_of(inputs[i]),
                 checked,
                 kleidiai_word(entry, kleidiai),
+                accuracies[i] if accuracies else None,
             )
         )
     return tuple(rows)

@@ -4,14 +4,14 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from edgevit_runtimes.counting import CountRow
+from edgevit_runtimes.counting import Accuracy, CountRow
 from edgevit_runtimes.device import Device
 from edgevit_runtimes.modes import MODES
 from edgevit_runtimes.profiles import Operation
 from edgevit_runtimes.timing import Timings, percentile_ms
 
 # 2: `counted`, `peak_rss_kib`, `states`, `input_sha256`; 3: `mode`, `validity`, `minutes_p50_ms`,
-# `kleidiai`, `profile`
+# `kleidiai`, `profile`, `accuracy`
 SCHEMA = 3
 STEADY = 0.05  # MLPerf Mobile: repeatable within 5 %
 TOO_WARM = "measured warmer than 35 C"
@@ -69,6 +69,7 @@ class BenchRow:
     outputs_right: bool | None = None  # compared on the device before; None: nobody did
     kleidiai: str = "as built"  # or "on", "off" where the runtime has a switch
     profile: tuple[Operation, ...] | None = None  # None: not asked for, or the runtime has none
+    accuracy: Accuracy | None = None
 
     @property
     def validity(self) -> dict[str, bool | None]:
@@ -140,6 +141,7 @@ class BenchRow:
             "note": self.note,
             "validity": self.validity,
             "peak_rss_kib": self.peak_rss_kib,
+            "accuracy": None if self.accuracy is None else dict(self.accuracy),
             "kleidiai": self.kleidiai,
             "profile": None if self.profile is None else [o.to_json() for o in self.profile],
             "states": [list(states) for states in self.states],

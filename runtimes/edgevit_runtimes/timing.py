@@ -94,7 +94,7 @@ def measure(
     `max_secs` bounds warm-up and timed calls together and wins over the other three: no call is
     started that would end later if it took as long as the one before, except the first of each. The
     warm-up takes at most half of it. Python's garbage collector is off meanwhile. `progress(done,
-    runs)` is called between calls.
+    runs)` is called between calls; where the time decides, `done` is its share of `runs`.
     """
     with _steady():
         start = perf_counter_ns()
@@ -113,7 +113,8 @@ def measure(
             samples.append(timed())
             after = perf_counter_ns()
             if progress is not None and after - shown > TICK_NS:
-                progress(min(len(samples), runs), runs)
+                passed = (after - first) / (min_secs * 1e9) if min_secs else 1.0
+                progress(int(min(len(samples), runs * passed, runs)), runs)
                 shown = after
             if len(samples) >= runs and after - first >= min_secs * 1e9:
                 break

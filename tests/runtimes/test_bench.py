@@ -170,3 +170,28 @@ def test_a_quick_look_says_so() -> None:
     quick = BenchResult(Device("local"), {}, BenchSettings(mode="quick"), ())
     assert quick.notes == ("--mode quick: a first look, no ground for a comparison",)
     assert BenchResult(Device("local"), {}, BenchSettings(), ()).notes == ()
+
+
+@pytest.mark.parametrize(
+    ("engine", "device", "message"),
+    [
+        ("litert", "local", "only ONNX Runtime has a profile"),
+        ("onnxruntime", "emulated:cortex-a77", "its hottest blocks are counted"),
+    ],
+)
+def test_a_profile_that_nobody_has_is_refused(
+    tiny: Any, engine: str, device: str, message: str
+) -> None:
+    path = tiny.files[engine]
+    with pytest.raises(BadSetting, match=message) as caught:
+        bench([path], [tiny.inputs], ["0" * 64], profile=True, device=device, **FAST)
+    assert caught.value.next.startswith("edgevit bench BUNDLE")
+
+
+def test_a_profile_is_a_part_of_its_row(tiny: Any) -> None:
+    files = [tiny.files["onnxruntime"], tiny.files["litert"]]
+    result = bench(files, [tiny.inputs] * 2, ["0" * 64] * 2, profile=True, **FAST)
+    onnx, litert = result.to_json()["rows"]  # type: ignore[misc]
+    assert onnx["profile"][0]["share"] > 0
+    assert litert["profile"] is None
+    assert (onnx["kleidiai"], litert["kleidiai"]) == ("on", "as built")

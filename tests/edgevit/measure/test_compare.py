@@ -147,6 +147,12 @@ def test_a_quick_look_is_no_ground(write: Write) -> None:
         compare_results(write("a", timed(), **quick), write("b", timed(), **quick), 0.05)
 
 
+def test_a_switch_of_kernels_is_told(write: Write) -> None:
+    on, off = {**timed(), "kleidiai": "on"}, {**timed(seed=1), "kleidiai": "off"}
+    (line,) = compare_results(write("a", on), write("b", off), 0.05).lines
+    assert line.note == "KleidiAI is on in a and off in b"
+
+
 def test_clocks_of_one_regime_may_differ_a_little(write: Write) -> None:
     def at(mhz: float) -> dict[str, Any]:
         return {**timed(), "states": [[{"most_mhz": [mhz, None]}, {}]]}

@@ -126,6 +126,31 @@ def test_what_ran_for_minutes_has_a_curve(tmp_path: Path) -> None:
         report([written(tmp_path / "bad.json", [row], [])])
 
 
+def test_a_profile_has_a_table(tmp_path: Path) -> None:
+    row = measured()
+    row["profile"] = [{"name": "conv_1<b>", "kind": "Conv", "ms": 1.25, "share": 0.5}, "none"]
+    page = Page(report([written(tmp_path / "r.json", [row], [])]))
+    assert "Slowest operations of model.onnx, profiled" in page.text
+    assert "conv_1<b> Conv 1.250 0.500" in " ".join(page.text.split())
+
+
+def test_accuracy_against_latency(tmp_path: Path) -> None:
+    rows = [measured("a.onnx"), measured("bb.onnx"), measured("none.onnx")]
+    for row, value in zip(rows, (0.81, 0.79), strict=False):
+        row["accuracy"] = {"metric": "mIoU", "value": value}
+    rows[2]["accuracy"] = {"metric": "mIoU", "value": "high"}
+    count = {**counted(), "accuracy": {"metric": "top-1", "value": 0.5}}
+    text = report([written(tmp_path / "r.json", rows, [count])])
+    page = Page(text)
+    assert page.text.count("against latency") == 2
+    for word in ("mIoU", "a.onnx: 0.8100", "bb.onnx: 0.7900", "model.pte: 0.5000", "estimated, ms"):
+        assert word in page.text, word
+    assert "none.onnx:" not in page.text
+    assert page.seen.count("circle") == 180 + 3
+    ys = [float(y) for y in re.findall(r'<circle cx="[^"]*" cy="([^"]*)" r="4"', text)]
+    assert ys[0] < ys[1]  # the better one is higher
+
+
 def test_nothing_is_loaded_from_elsewhere(both: list[Path]) -> None:
     text = report(both)
     assert not any(
