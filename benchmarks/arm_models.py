@@ -5,8 +5,8 @@
 
 Every micro network and one full-size variant of each system, in fp32 and int8, for three runtimes,
 each beside the straight export of the same network. Counted on an emulated core and estimated, not
-measured. Finished cells are kept in --work until the code that decides them changes; --recorded
-writes the page alone.
+measured. Finished cells are kept in --work until the code that decides them changes; with --missing
+those of the records are kept, too; --recorded writes the page alone.
 """
 
 import argparse
@@ -79,6 +79,14 @@ def rows(records: Mapping[str, Any]) -> list[list[str]]:
     return lines
 
 
+def left_out(records: Mapping[str, Any]) -> str:
+    """The networks that are not counted yet, in a sentence; nothing where all are."""
+    missing = dict.fromkeys(c.model for c in cells() if c.key not in records["cells"])
+    if not missing:
+        return ""
+    return f"Not counted yet, wholly or in part: {', '.join(missing)}.\n\n"
+
+
 def page(records: Mapping[str, Any]) -> str:
     """docs/arm-models.md."""
     core = CORES[records["core"]]
@@ -92,6 +100,7 @@ def page(records: Mapping[str, Any]) -> str:
         packages=", ".join(f"{name} {version}" for name, version in records["packages"].items()),
         table=markdown_table(COLUMNS, rows(records)),
         absent=absent(tried, records["cells"]),
+        left=left_out(records),
     )
 
 
@@ -103,17 +112,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--jobs", type=int, default=1, help="processes side by side")
     parser.add_argument("--work", type=Path, default=ROOT / "runs" / "arm")
     parser.add_argument("--records", type=Path, default=RECORDS)
+    parser.add_argument("--missing", action="store_true", help="keep the records that are there")
     parser.add_argument("--recorded", action="store_true", help="count nothing, write the page")
     asked = parser.parse_args(arguments)
     if not asked.recorded:
         asked.work.mkdir(parents=True, exist_ok=True)
         write_checkpoint(asked.work / CHECKPOINT)
         at = f"{commit()}{' and changes' if changed() else ''}"
+        kept = json.loads(asked.records.read_text("utf-8")) if asked.records.is_file() else {}
+        there = kept.get("cells", {}) if asked.missing else {}
+        wanted = [cell for cell in cells(asked.names) if cell.key not in there]
         found = count_cells(
-            cells(asked.names), asked.work, asked.core, asked.jobs,
+            wanted, asked.work, asked.core, asked.jobs,
             lambda text: print(text, flush=True),
         )  # fmt: skip
-        kept = json.loads(asked.records.read_text("utf-8")) if asked.records.is_file() else {}
         made = {name: {**slim(cell), "commit": at} for name, cell in found.items()}
         records = {
             "what": "counted under emulation and estimated, not measured; one thread, one warm run",
