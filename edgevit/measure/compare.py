@@ -100,6 +100,10 @@ def _check_comparable(one: Mapping[str, Any], two: Mapping[str, Any]) -> None:
         machine = result.get(part)
         return machine.get(name) if isinstance(machine, dict) else None
 
+    if one.get("device") != two.get("device"):
+        raise _incomparable("device", one.get("device"), two.get("device"))
+    if str(one.get("device")).startswith("emulated"):
+        return  # counts are the same on every machine, and in every mode
     modes = [told(result, "mode", "settings") for result in (one, two)]
     if modes[0] != modes[1]:
         raise _incomparable("mode", *modes)
@@ -108,10 +112,6 @@ def _check_comparable(one: Mapping[str, Any], two: Mapping[str, Any]) -> None:
             "These two were measured with --mode quick, which is no ground for a comparison.",
             next="edgevit bench BUNDLE -o AGAIN.json",
         )
-    if one.get("device") != two.get("device"):
-        raise _incomparable("device", one.get("device"), two.get("device"))
-    if str(one.get("device")).startswith("emulated"):
-        return  # counts are the same on every machine
     for name in ("cpu", "machine", "model", "cpu_parts", "governor"):
         if told(one, name) != told(two, name):
             raise _incomparable(name, told(one, name), told(two, name))

@@ -59,9 +59,8 @@ def bench(
     times (`counting.count_files`), and the other settings are not used. `mode` is a name for the
     record: of `MODES`, whose settings the caller has given. `checked` is for the record too: that
     the caller has compared the outputs on this device; so are `accuracies`, one a file, or none at
-    all. `kleidiai=False` switches Arm's KleidiAI
-    kernels off where the runtime can; `profile` asks for its operations where it has a profile, in
-    a run of its own. `journal` keeps each repeat
+    all. `kleidiai=False` switches Arm's KleidiAI kernels off where the runtime can; `profile` asks
+    for its operations where it has a profile, in a run of its own. `journal` keeps each repeat
     as soon as it is measured; with `resume`, those that it has are not measured again.
 
     Raises `BadSetting`, `UnknownDevice`, `UnknownEngine`, `MissingRuntime`, `DeviceFailed` or

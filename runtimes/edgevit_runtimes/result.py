@@ -173,7 +173,8 @@ class BenchResult:
     def notes(self) -> tuple[str, ...]:
         """The rows' notes, each with its file and thread count."""
         timed = [f"{row.file}, threads {row.threads}: {row.note}" for row in self.rows if row.note]
-        quick = [f"--mode quick: {MODES['quick'].meaning}"] if self.settings.mode == "quick" else []
+        looked = self.rows and self.settings.mode == "quick"  # counts are exact in any mode
+        quick = [f"--mode quick: {MODES['quick'].meaning}"] if looked else []
         return (*quick, *timed, *(f"{row.file}: {row.note}" for row in self.counted if row.note))
 
     def to_json(self) -> dict[str, object]:

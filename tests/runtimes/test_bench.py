@@ -167,7 +167,9 @@ def test_what_a_device_does_not_tell_is_not_called_valid() -> None:
 
 
 def test_a_quick_look_says_so() -> None:
-    quick = BenchResult(Device("local"), {}, BenchSettings(mode="quick"), ())
+    quick = BenchResult(
+        Device("local"), {}, BenchSettings(mode="quick"), (row(Timings(0, 0, (0.1,))),)
+    )
     assert quick.notes == ("--mode quick: a first look, no ground for a comparison",)
     assert BenchResult(Device("local"), {}, BenchSettings(), ()).notes == ()
 
