@@ -29,7 +29,7 @@ help:
 	@echo "make emulated  the ARM libraries and programs that emulated devices need  (qemu-user, cross compiler)"
 	@echo "make native    the C core: preprocessing, exact mask, overlay; edgevit then uses it  (cmake, cc)"
 	@echo "make fuzz      libFuzzer on the C core, 10 minutes  (FUZZ_SECS=200 for each of 3 programs; clang)"
-	@echo "make proof     what TopFormer-T takes on an emulated ARM core; docs/proof.md  (1 h; PEERS=1: ncnn, MNN)"
+	@echo "make proof     what TopFormer-T takes on an emulated ARM core; docs/proof.md  (1 to 2 h; PEERS=1: ncnn, MNN)"
 	@echo "make readme-picture   make demo, and then README.md's pictures anew"
 	@echo "make lock      resolve pyproject.toml anew and write requirements.lock"
 	@echo "make clean     remove demo/, builds and caches; .venv stays"

@@ -11,6 +11,7 @@ those of the records are kept, too; --recorded writes the page alone.
 
 import argparse
 import json
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -84,7 +85,8 @@ def left_out(records: Mapping[str, Any]) -> str:
     missing = dict.fromkeys(c.model for c in cells() if c.key not in records["cells"])
     if not missing:
         return ""
-    return f"Not counted yet, wholly or in part: {', '.join(missing)}.\n\n"
+    text = f"Not counted yet, wholly or in part: {', '.join(missing)}."
+    return textwrap.fill(text, 110, break_on_hyphens=False) + "\n\n"
 
 
 def page(records: Mapping[str, Any]) -> str:

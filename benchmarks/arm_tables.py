@@ -1,10 +1,10 @@
 """What the pages of proof.py and arm_models.py have in common: cells in words."""
 
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from benchmarks.arm_cells import Cell
-from benchmarks.page import markdown_list
 from edgevit_runtimes.cores import Core
 
 Found = Mapping[str, Any]
@@ -63,5 +63,8 @@ def absent(cells: Iterable[Cell], found: Mapping[str, Found]) -> str:
     for cell in cells:
         if reason := found[cell.key]["reason"]:
             reasons.setdefault(reason, []).append(cell.key)
-    lines = [f"{', '.join(keys)}: {reason}" for reason, keys in reasons.items()]
-    return markdown_list(lines) if lines else "None is missing."
+    lines = [f"- {', '.join(keys)}: {reason}" for reason, keys in reasons.items()]
+    wrapped = [
+        textwrap.fill(line, 110, subsequent_indent="  ", break_on_hyphens=False) for line in lines
+    ]
+    return "\n".join(wrapped) or "None is missing."

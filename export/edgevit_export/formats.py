@@ -81,7 +81,7 @@ ABSENT: Mapping[tuple[str, str], str] = MappingProxyType(
     {
         ("coreml", "w8dyn"): "Core ML has no products with scales found at run time",
         ("executorch", "fp16"): "XNNPACK's float16 programs leave GELU outside of the delegate and"
-        " store convolutions in 32 bits: slower, and as large",
+        " store convolutions in 32 bits: slower on x86, and as large",
         (
             "executorch",
             "w8",
