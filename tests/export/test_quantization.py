@@ -13,7 +13,7 @@ from edgevit_export.lower import lower
 from edgevit_export.names import Names
 from edgevit_export.quiet import quiet
 from edgevit_export.scheme import Scheme
-from edgevit_runtimes.engines import open_session
+from tests.support.products import open_exact
 
 with quiet():  # torchao tells of every CUDA library it does not find
     from edgevit_export.quantization.graph import layer_counts, quantize
@@ -182,7 +182,7 @@ def errors(model, outputs, format_, folder):
     picture = x.numpy()
     if format_ == "litert":
         picture = np.ascontiguousarray(picture.transpose(0, 2, 3, 1))
-    with open_session(path) as session:
+    with open_exact(path, integers=True) as session:
         assert {port.dtype for port in (*session.inputs, *session.outputs)} == {"float32"}
         found = session.run(picture)
     if format_ == "litert":

@@ -1,6 +1,5 @@
 """Every precision of every format: what the file computes, its size, its bytes, what is in it."""
 
-import platform
 from functools import cache
 from pathlib import Path
 
@@ -16,11 +15,8 @@ from edgevit_export.formats import FORMATS, reader
 from edgevit_export.lower import lower
 from edgevit_export.names import Names
 from edgevit_export.scheme import PRECISIONS, Scheme
-from edgevit_runtimes.device import machine_facts
-from edgevit_runtimes.engines import chosen, open_session
 from edgevit_runtimes.errors import DeviceFailed
-from edgevit_runtimes.runners import emulated
-from edgevit_runtimes.setup.emulated import find_emulated
+from tests.support.products import open_exact
 
 SHAPE = (1, 3, 16, 16)
 NAMES = Names(("image",), ("map", "scores"))
@@ -175,29 +171,10 @@ def sqnr(want, got) -> float:
     return float(10 * np.log10((want**2).sum() / ((want - got) ** 2).sum()))
 
 
-def opened(artifact):
-    """A session whose arithmetic is the format's own.
-
-    On x86 without VNNI, ONNX Runtime adds products of bytes up in 16 bits, which overflow (its
-    guide on quantization says so): static int8 is judged on an emulated ARM core there.
-    """
-    if artifact.format == "onnx" and artifact.precision in ("w8a8", "mixed") and overflows():
-        if find_emulated() is None:
-            pytest.skip("x86 without VNNI, and no emulated ARM core: `make emulated`")
-        return emulated.open_(artifact.path, chosen(artifact.path, None), "cortex-a77")
-    return open_session(artifact.path)
-
-
-def overflows():
-    """Whether this machine is x86 without VNNI."""
-    flags = machine_facts()["cpu_flags"] or []
-    return platform.machine() == "x86_64" and not {"avx512_vnni", "avx_vnni"} & set(flags)
-
-
 def worst(artifact, model) -> float:
     """The lowest SQNR of its outputs on three pictures, reopened from the disk."""
     found = []
-    with opened(artifact) as session:
+    with open_exact(artifact.path, artifact.precision in ("w8a8", "mixed")) as session:
         for (x,) in pictures(3, 2):
             with torch.no_grad():
                 wanted = model(x)
