@@ -159,6 +159,7 @@ def page(records: Mapping[str, Any]) -> str:
         clock=f"{core.clock_ghz:g}",
         device=core.device,
         commit=records["commit"],
+        peers_at=records.get("peers_at") or "-",
         emulator=records["emulator"],
         packages=", ".join(f"{name} {version}" for name, version in records["packages"].items()),
         tool=records["tool"],
@@ -207,7 +208,11 @@ def measure(work: Path, core: str, jobs: int, peers: Path | None) -> dict[str, A
         "tool": tool,
         "cells": {name: slim(cell) for name, cell in found.items()},
         "core_rows": core_rows,
-        **({"peers": peers_on_arm.measure(peers, work, core)} if peers else {}),
+        **(
+            {"peers": peers_on_arm.measure(peers, work, core), "peers_at": commit()}
+            if peers
+            else {}
+        ),
     }
 
 
@@ -224,8 +229,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not asked.recorded:
         records = measure(asked.work, asked.core, asked.jobs, asked.peers and asked.peers.resolve())
         if not asked.peers and asked.records.is_file():  # what only PEERS=1 makes is kept
-            kept = json.loads(asked.records.read_text("utf-8")).get("peers")
-            records |= {"peers": kept} if kept else {}
+            before = json.loads(asked.records.read_text("utf-8"))
+            records |= {name: before[name] for name in ("peers", "peers_at") if name in before}
         asked.records.write_text(json.dumps(records, indent=1) + "\n", "utf-8")
     PAGE.write_text(page(json.loads(asked.records.read_text("utf-8"))), "utf-8")
     print(f"wrote {PAGE.relative_to(ROOT)}; the report is {asked.work / 'report.html'}")

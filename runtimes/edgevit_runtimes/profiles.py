@@ -1,7 +1,7 @@
 """Which operations of a file take how long, by the runtime's own profile, where it has one.
 
-Only ONNX Runtime's packages have one: LiteRT's and ExecuTorch's libraries are built without. A
-profiled run is never a timed one, for writing down every operation takes time itself.
+ONNX Runtime's is the one that is read. Whether LiteRT's and ExecuTorch's packages can tell theirs
+was not tried. A profiled run is never a timed one: writing every operation down takes time itself.
 """
 
 import json
