@@ -6,7 +6,7 @@ changes. Nothing here is a time: instructions are counted exactly, milliseconds 
 
 import json
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -230,17 +230,15 @@ def nearness(cell: Cell, got: Sequence[Array], wanted: Sequence[Array]) -> dict[
 
 
 def count_cells(
-    cells: Iterable[Cell], work: Path, core: str, jobs: int, tell: Callable[[str], None]
-) -> dict[str, dict[str, Any]]:
-    """All cells, `jobs` at a time: key -> what is known of it."""
-    found: dict[str, dict[str, Any]] = {}
+    cells: Iterable[Cell], work: Path, core: str, jobs: int
+) -> Iterator[tuple[Cell, dict[str, Any]]]:
+    """Each cell and what is known of it, as they finish, `jobs` at a time; prints a line each."""
     with ThreadPoolExecutor(jobs) as pool:
         waiting = {pool.submit(count_cell, cell, work, core): cell for cell in cells}
-        for done in as_completed(waiting):
-            cell = waiting[done]
-            found[cell.key] = done.result()
-            tell(f"{len(found)} of {len(waiting)}: {cell.key}: {short(found[cell.key])}")
-    return {cell.key: found[cell.key] for cell in waiting.values()}
+        for number, done in enumerate(as_completed(waiting), 1):
+            cell, found = waiting[done], done.result()
+            print(f"{number} of {len(waiting)}: {cell.key}: {short(found)}", flush=True)
+            yield cell, found
 
 
 def short(found: Mapping[str, Any]) -> str:

@@ -122,21 +122,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
         write_checkpoint(asked.work / CHECKPOINT)
         at = f"{commit()}{' and changes' if changed() else ''}"
         kept = json.loads(asked.records.read_text("utf-8")) if asked.records.is_file() else {}
-        there = kept.get("cells", {}) if asked.missing else {}
-        wanted = [cell for cell in cells(asked.names) if cell.key not in there]
-        found = count_cells(
-            wanted, asked.work, asked.core, asked.jobs,
-            lambda text: print(text, flush=True),
-        )  # fmt: skip
-        made = {name: {**slim(cell), "commit": at} for name, cell in found.items()}
-        records = {
-            "what": "counted under emulation and estimated, not measured; one thread, one warm run",
-            "core": asked.core,
-            "emulator": emulator_version(),
-            "packages": packages(),
-            "cells": {**kept.get("cells", {}), **made},
-        }
-        asked.records.write_text(json.dumps(records, indent=1) + "\n", "utf-8")
+        there: dict[str, Any] = kept.get("cells", {})
+        known = there if asked.missing else ()
+        wanted = [cell for cell in cells(asked.names) if cell.key not in known]
+        for cell, found in count_cells(wanted, asked.work, asked.core, asked.jobs):
+            there |= {cell.key: {**slim(found), "commit": at}}
+            records = {  # at once: a run of hours that is broken off keeps what it made
+                "what": "counted under emulation and estimated; one thread, one warm run",
+                "core": asked.core,
+                "emulator": emulator_version(),
+                "packages": packages(),
+                "cells": {c.key: there[c.key] for c in cells() if c.key in there},
+            }
+            asked.records.write_text(json.dumps(records, indent=1) + "\n", "utf-8")
     PAGE.write_text(page(json.loads(asked.records.read_text("utf-8"))), "utf-8")
     print(f"wrote {PAGE.relative_to(ROOT)}")
 

@@ -194,7 +194,8 @@ def measure(work: Path, core: str, jobs: int, peers: Path | None) -> dict[str, A
     """Everything, JSON values only; the report is written beside the cells."""
     work.mkdir(parents=True, exist_ok=True)
     write_checkpoint(work / CHECKPOINT)
-    found = count_cells(cells(), work, core, jobs, lambda text: print(text, flush=True))
+    finished = dict(count_cells(cells(), work, core, jobs))
+    found = {cell.key: finished[cell] for cell in cells()}
     core_rows = {str(side): core_on_arm.measure(CORES[core], side) for side in SIDES}
     shown = results_of(found, core, work / "results")
     (work / "report.html").write_text(report(shown), "utf-8")
