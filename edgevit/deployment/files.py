@@ -51,7 +51,7 @@ def make_file(
     spec = prepared.spec
     served = system_of(spec.card).load().integers.serves(scheme.precision)
     source = edited.network if served else prepared.common
-    shaped, passes = rewrite(source, "format", name, spec, report)
+    shaped, passes = rewrite(source, "format", name, spec, report, scheme.calibrated)
     _check_keep_float(spec.quantize.keep_float, name, shaped)
     if scheme.precision == "fp16" and name in HALF_PRODUCTS:
         _warn_of_overflow(prepared, shaped, report)

@@ -158,15 +158,18 @@ def rewrite(
     name: str | None,
     spec: DeploySpec,
     report: Report,
+    integer: bool = False,
 ) -> "tuple[Network, tuple[PassEntry, ...]]":
-    """Run one stage of the line of passes; returns the network rewritten, and what was done."""
+    """Run one stage of the line of passes, for a file with integer activations or floats; returns
+    the network rewritten, and what was done.
+    """
     from edgevit.networks.line import PassReport, run_line
 
     if not spec.reparameterize:
         return network, ()
     done: list[PassReport] = []
     report(Step("start", f"reparameterize ({name or 'all formats'})"))
-    rewritten = run_line(network, stage, name, spec.seed, done.append)
+    rewritten = run_line(network, stage, name, spec.seed, done.append, integer)
     report(Step("done", f"reparameterized ({name or 'all formats'}), proven in float64"))
     return rewritten, tuple(
         PassEntry(

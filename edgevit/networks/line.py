@@ -24,6 +24,7 @@ from edgevit.networks.passes.fold_deconv_norms import fold_deconv_norms
 from edgevit.networks.passes.fold_norm_affines import fold_norm_affines
 from edgevit.networks.passes.fold_norms import fold_batch_norms
 from edgevit.networks.passes.shift_conv3d import shift_conv3d
+from edgevit.networks.passes.split_deconvs import split_deconvs
 from edgevit.networks.passes.split_projections import fold_attention_scales, split_projections
 from edgevit.networks.system import ALL_FORMATS, Pass, Stage, System, alone
 from edgevit.networks.zoo import SYSTEMS
@@ -74,6 +75,14 @@ GENERAL: tuple[Pass, ...] = (
         "common",
         ALL_FORMATS,
         "after the last block has its projections apart; weight edits then see the final weights",
+    ),
+    Pass(
+        alone(split_deconvs),
+        "format",
+        ("executorch", "litert"),
+        "after the norms and the activations behind them; XNNPACK's kernel for transposed"
+        " convolutions reaches half of a core's peak, that of ordinary ones all of it",
+        float_only=("executorch",),  # its integer kernel is at the peak; LiteRT's file has none
     ),
     Pass(
         alone(split_projections),
@@ -211,8 +220,11 @@ def run_line(
     format: str | None = None,  # noqa: A002 - a file format, as everywhere
     seed: int = 0,
     report: Callable[[PassReport], None] = lambda _: None,
+    integer: bool = False,
 ) -> Network:
     """Run one stage's passes on a copy of an eval-mode network; returns it in the dtype it came in.
+
+    integer: for a file with integer activations, of which some passes make nothing better.
 
     The copy is float64 while passes work, so that folds round once, at the stage's end. After each
     pass that changed something, the outputs on a seeded random input are compared with those at
@@ -229,6 +241,8 @@ def run_line(
     state = _fingerprint(model)
     for line in PASSES:
         if line.stage != stage or (format is not None and format not in line.formats):
+            continue
+        if integer and format in line.float_only:
             continue
         model = line.run(model, example).eval()
         was, state = state, _fingerprint(model)

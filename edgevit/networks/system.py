@@ -79,6 +79,7 @@ class Pass:
     formats: tuple[str, ...]
     reason: str
     before: str | None = None
+    float_only: tuple[str, ...] = ()  # formats whose integer files do without it
 
     @property
     def name(self) -> str:

@@ -44,7 +44,9 @@ def test_a_file_loses_what_its_graph_loses(name, format_, tmp_path):
     )
     prepared = prepare(spec, silent)
     network, samples = prepared.network, prepared.calibration
-    shaped, _ = rewrite(edit(prepared, silent).network, "format", format_, spec, silent)
+    shaped, _ = rewrite(
+        edit(prepared, silent).network, "format", format_, spec, silent, integer=True
+    )
     scheme, example = scheme_for(spec, "w8a8"), (torch.zeros(network.input_shape),)
     graph = quantize(shaped, example, scheme, STYLES[format_], ((one,) for one in samples))
     file = lower_file(prepared, shaped, format_, scheme, tmp_path, silent)

@@ -94,6 +94,7 @@ CHANGES = {
     "explicit-attend": "vit-micro",
     "fold-norm-affines": "vit-micro",
     "fold-deconv-norms": "vitpose-micro",
+    "split-deconvs": "vitpose-micro",
     "unfold-to-conv": "t2t-vit-micro",
     "fold-feature-scales": "t2t-vit-micro",
     "shift-conv3d": "mvitv2-micro-video",
