@@ -172,6 +172,8 @@ def dump(manifest: Manifest) -> str:
         for holder in (entry, *entry["elsewhere"]):
             verification = holder["verification"]
             verification["runtime"] = dict(verification["runtime"])
+            if not verification["floats"]:  # nor those of before floats were halves anywhere
+                del verification["floats"]
         if not entry["elsewhere"]:  # manifests of before there were devices have no such entry
             del entry["elsewhere"]
     return _with_seal(content)
@@ -366,8 +368,15 @@ def _verification(entry: Mapping[str, Any]) -> Verification:
         reason=_text(entry["reason"]),
         cases=_count(entry["cases"]),
         runtime=tuple((_text(k), _text(v)) for k, v in entry["runtime"].items()),
+        floats=_floats(entry.get("floats", "")),
         **measured,
     )
+
+
+def _floats(value: object) -> str:
+    if value not in ("", "float16", "float32"):
+        raise ValueError(f"floats {value!r}")
+    return _text(value)
 
 
 def _member(entry: Mapping[str, Any]) -> Member:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from edgevit.bundle.manifest import FileEntry
+from edgevit.bundle.parity import HALF
 from edgevit.tasks.preprocessing import Preprocessing
 from edgevit.tasks.table import TASKS
 from edgevit_export.artifact import TensorSpec
@@ -79,7 +80,14 @@ def bundle_readme(
         if status.status == "executed":
             runtime = " ".join(f"{name} {version}" for name, version in status.runtime)
             known = f"executed with {runtime} and compared with the training-time network"
-            known += "".join(f"; also on {entry.device}" for entry in file.elsewhere)
+            known += status.in_floats
+            known += "".join(
+                f"; also on {entry.device}{entry.verification.in_floats}"
+                for entry in file.elsewhere
+            )
+            executed = {status.floats, *(entry.verification.floats for entry in file.elsewhere)}
+            if status.floats and HALF not in executed:
+                known += "; ARM cores compute its floats in float16, which was not executed"
         else:
             known = f"{status.status}: {status.reason}"
         lines += [

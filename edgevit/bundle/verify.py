@@ -76,7 +76,10 @@ def _check_as_sealed(file: FileEntry, verification: Verification) -> None:
     """
     if file.precision == "fp32":
         return  # whose bound leaves room for rounding alone
-    sealed = file.verification
+    known = (file.verification, *(entry.verification for entry in file.elsewhere))
+    sealed = next((one for one in known if one.floats == verification.floats), None)
+    if sealed is None:
+        return  # halves, which nobody had computed when it was sealed
     for what, here, there, room in (
         ("SQNR in dB", verification.sqnr, sealed.sqnr, NOISE_ROOM),
         ("share of pixels that agree", verification.agreement, sealed.agreement, AGREEMENT_ROOM),

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from edgevit.bundle.classic import with_classic
 from edgevit.bundle.manifest import Accuracy, Elsewhere, PassEntry
-from edgevit.bundle.parity import Verification, check_parity
+from edgevit.bundle.parity import HALF, Case, Verification, check_parity
 from edgevit.deployment.prepare import Edited, Prepared, rewrite, with_output
-from edgevit.errors import UsageError
+from edgevit.errors import CheckFailed, UsageError
 from edgevit.evaluation.gates import Verdict
 from edgevit.networks.zoo import system_of
 from edgevit.quantize.overflow import LARGEST, beyond_half
@@ -20,12 +20,20 @@ from edgevit_export.artifact import Artifact
 from edgevit_export.formats import FORMATS
 from edgevit_export.names import Names
 from edgevit_export.scheme import Scheme
-from edgevit_runtimes.devices import can_run, where
+from edgevit_runtimes.cores import DEFAULT_CORE
+from edgevit_runtimes.device import Device
+from edgevit_runtimes.devices import can_run, emulated_ready, where
+from edgevit_runtimes.setup.emulated import COMMAND
 
 if TYPE_CHECKING:
     from edgevit.networks.parts.layers import Network
 
-HALF_PRODUCTS = ("coreml",)  # the other formats' fp16 is of weights alone
+HALF_PRODUCTS = ("coreml", "litert")  # the other formats' fp16 is of weights alone
+FEW = 2  # cases that a file is run on under emulation without being asked to
+NOT_IN_HALF = (
+    "computed in float32 here; ARM cores compute its floats in float16, which was not executed"
+    f" ({COMMAND}, or --verify-on DEVICE)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +72,7 @@ def make_file(
         bounds_for(spec, scheme.precision),
         lambda text: report(Step("note", text)),
     )
-    elsewhere = verify_elsewhere(prepared, artifact, report)
+    elsewhere = verify_elsewhere(prepared, artifact, verification, report)
     return Made(artifact, verification, passes, elsewhere=elsewhere)
 
 
@@ -131,22 +139,38 @@ def verify_file(prepared: Prepared, artifact: Artifact, report: Report) -> Verif
 
 
 def verify_elsewhere(
-    prepared: Prepared, artifact: Artifact, report: Report
+    prepared: Prepared, artifact: Artifact, here: Verification, report: Report
 ) -> tuple[Elsewhere, ...]:
     """Run one file on each device that was asked for; raises `CheckFailed` where one computes
     something else. Core ML files, which no ARM library for Linux opens, are left out.
+
+    A file whose floats are halves on ARM, and were float32 wherever it ran so far, is run on an
+    emulated core if that is set up; if not, a note says so.
     """
-    found = []
-    bounds = bounds_for(prepared.spec, artifact.precision)
-    for device in prepared.spec.verify.devices:
-        if not can_run(device, artifact.path):
-            note = f"{artifact.path.name}: {where(device)} opens no such files"
-            report(Step("note", note))
-            continue
+    name, cases, found = artifact.path.name, prepared.cases, list[Elsewhere]()
+
+    def execute(device: Device, some: Sequence[Case]) -> None:
         report(Step("start", f"verify {artifact.format} on {where(device)}"))
-        verification = check_parity(artifact, prepared.cases, bounds, device=device)
+        bounds = bounds_for(prepared.spec, artifact.precision)
+        try:
+            verification = check_parity(artifact, some, bounds, device=device)
+        except CheckFailed as error:
+            repair = "--precision fp32" if here.floats else error.next
+            raise CheckFailed(f"On {where(device)}, {error.message}", next=repair) from error
         found.append(Elsewhere(str(device), verification))
-        report(Step("done", f"executed {artifact.path.name} on {where(device)}"))
+        report(Step("done", f"executed {name} on {where(device)}{verification.in_floats}"))
+
+    for device in prepared.spec.verify.devices:
+        if can_run(device, artifact.path):
+            execute(device, cases)
+        else:
+            report(Step("note", f"{name}: {where(device)} opens no such files"))
+    known = (here, *(entry.verification for entry in found))
+    if here.floats and all(one.floats != HALF for one in known):
+        if emulated_ready():
+            execute(Device("emulated", DEFAULT_CORE), cases[:FEW])
+        else:
+            report(Step("note", f"{name}: {NOT_IN_HALF}"))
     return tuple(found)
 
 

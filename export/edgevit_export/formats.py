@@ -19,6 +19,9 @@ class Format:
     precisions: tuple[str, ...]
     max_bytes: int
     aliases: tuple[str, ...] = ()
+    # Precisions whose floats are computed in 16 bits where a core has the instructions, and in 32
+    # where it has not: what one machine executes of such a file does not tell of another.
+    half: tuple[str, ...] = ()
 
 
 GIB = 1 << 30
@@ -64,6 +67,7 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
             precisions=("fp32", "fp16", "w8a8", "mixed", "w8dyn", "w8", "w4"),
             max_bytes=2 * GIB,  # flatbuffers' limit
             aliases=("tflite",),
+            half=("fp16", "w8a8", "mixed"),
         ),
         "coreml": Format(
             name="coreml",

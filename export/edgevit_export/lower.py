@@ -16,6 +16,8 @@ from edgevit_export.scheme import Scheme
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+HALVES = "float16 on ARM cores that compute it (ARMv8.2-FP16), else float32"
+
 
 def lower(
     model: "nn.Module",
@@ -60,6 +62,7 @@ def lower(
             raise
         reason = next(iter(str(error).strip().splitlines()), repr(error))
         raise LoweringFailed(f"The {entry.name} exporter failed: {reason}") from error
+    half = {"floats": HALVES} if scheme.precision in entry.half else {}
     return Artifact(
         format=entry.name,
         path=path,
@@ -69,7 +72,7 @@ def lower(
         inputs=contents.inputs,
         outputs=contents.outputs,
         tools=tools,
-        facts={**contents.facts, **counts},
+        facts={**contents.facts, **counts, **half},
     )
 
 

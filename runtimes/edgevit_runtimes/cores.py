@@ -27,6 +27,8 @@ class Core:
     level3_kib: int = 4096
 
 
+DEFAULT_CORE = "cortex-a77"
+
 # QEMU 7.2 has no core newer than A76 and N1, and its `max` makes libraries choose SME kernels.
 CORES: Mapping[str, Core] = MappingProxyType(
     {

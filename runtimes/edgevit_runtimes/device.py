@@ -7,11 +7,12 @@ import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from edgevit_runtimes.cores import CORES
 from edgevit_runtimes.errors import BadSetting, UnknownDevice
 
+Fact = TypeVar("Fact")
 Kind = Literal["local", "adb", "ssh", "emulated"]
 
 GRAMMAR = "local, adb[:SERIAL], ssh:USER@HOST, emulated:CORE"
@@ -26,6 +27,8 @@ FLAGS = (
     "avx512_bf16", "amx_int8", "amx_bf16",
     "neon", "asimd", "asimdhp", "asimddp", "i8mm", "bf16", "sve", "sve2", "sme",
 )  # fmt: skip
+
+HALF = "asimdhp"  # arithmetic on halves, of ARMv8.2
 
 CPU0 = Path("/sys/devices/system/cpu/cpu0/cpufreq")
 
@@ -109,7 +112,14 @@ def machine_facts() -> dict[str, object]:
     return {name: _or_none(read) for name, read in readers.items()}
 
 
-def _or_none(read: Callable[[], object]) -> object:
+def local_half() -> bool:
+    """Whether LiteRT and XNNPACK compute in halves here: on ARM with ARMv8.2's FP16."""
+    if platform.machine() not in ("aarch64", "arm64"):
+        return False
+    return platform.system() == "Darwin" or HALF in (_or_none(_cpu_flags) or ())
+
+
+def _or_none(read: Callable[[], Fact]) -> Fact | None:
     try:
         return read()
     except (

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from edgevit_runtimes.device import Device
+from edgevit_runtimes.device import HALF, Device, local_half
 from edgevit_runtimes.engines import Engine, chosen, engine_of, open_session, versions
-from edgevit_runtimes.errors import UnknownDevice, UnknownEngine
+from edgevit_runtimes.errors import MissingRuntime, UnknownDevice, UnknownEngine
 from edgevit_runtimes.runners import adb, emulated, remote, ssh
 from edgevit_runtimes.runners.shell import Shell
 from edgevit_runtimes.session import Session
@@ -59,6 +59,15 @@ def can_run(device: Device, path: Path) -> bool:
     return True
 
 
+def emulated_ready() -> bool:
+    """Whether emulated devices are set up and their programs are there; starts nothing."""
+    try:
+        require_emulated()
+    except MissingRuntime:
+        return False
+    return True
+
+
 def check_ready(device: Device) -> None:
     """Raise what running a file there would raise before it begins: what is not set up or there."""
     if device.kind == "emulated":
@@ -66,6 +75,17 @@ def check_ready(device: Device) -> None:
     elif device != LOCAL:
         remote.require_programs()
         remote.check_machine(shell_of(device))
+
+
+def computes_half(device: Device) -> bool:
+    """Whether a device computes in halves what a file leaves it to; raises as `shell_of` does."""
+    match device.kind:
+        case "local":
+            return local_half()
+        case "emulated":
+            return True  # each of CORES is an ARMv8.2 at least
+        case _:
+            return HALF in shell_of(device).run("cat /proc/cpuinfo").out.split()
 
 
 def where(device: Device) -> str:

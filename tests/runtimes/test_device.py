@@ -5,14 +5,17 @@ from pathlib import Path
 import pytest
 
 from edgevit_runtimes import device as subject
+from edgevit_runtimes import devices
 from edgevit_runtimes.device import (
     CORES,
     Device,
+    local_half,
     machine_facts,
     parse_device,
     usable_cores,
 )
 from edgevit_runtimes.errors import UnknownDevice
+from edgevit_runtimes.runners.shell import Answer
 
 
 @pytest.mark.parametrize(
@@ -90,3 +93,38 @@ def test_an_arm_board_is_known_by_its_features(
     assert facts["governor"] == "performance"
     assert facts["frequency_mhz"] == 2400.0
     assert facts["cpu"] == "implementer 0x41 part 0xd0b"
+
+
+@pytest.mark.parametrize(
+    ("machine", "flags", "half"),
+    [
+        ("x86_64", "avx2 f16c", False),
+        ("aarch64", "fp asimd asimdhp", True),
+        ("aarch64", "fp asimd", False),
+        ("armv7l", "neon asimdhp", False),
+    ],
+)
+def test_halves_are_computed_by_arm_cores_that_say_so(
+    machine: str, flags: str, half: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: machine)
+    monkeypatch.setattr(platform, "system", lambda: "Linux")
+    monkeypatch.setattr(subject, "_cpuinfo", lambda: {"features": flags})
+    assert local_half() is half
+
+
+def test_apples_cores_all_compute_halves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: "arm64")
+    monkeypatch.setattr(platform, "system", lambda: "Darwin")
+    assert local_half()
+
+
+@pytest.mark.parametrize(("flags", "half"), [("fp asimd fphp asimdhp", True), ("fp asimd", False)])
+def test_another_device_is_asked(flags: str, half: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Board:
+        def run(self, command: str) -> Answer:
+            assert command == "cat /proc/cpuinfo"
+            return Answer(0, f"processor\t: 0\nFeatures\t: {flags}\n", "")
+
+    monkeypatch.setattr(devices, "shell_of", lambda _: Board())
+    assert devices.computes_half(Device("ssh", "pi@board")) is half

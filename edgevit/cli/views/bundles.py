@@ -48,6 +48,7 @@ def verification_summary(verification: Verification) -> dict[str, object]:
         "sqnr_db": verification.sqnr,
         "cases": verification.cases,
         "runtime": dict(verification.runtime),
+        "floats": verification.floats,
     }
 
 
@@ -76,7 +77,8 @@ def verification_cells(verification: Verification) -> list[str]:
     difference = "-" if verification.difference is None else f"{verification.difference:.1e}"
     decibels = "-" if verification.sqnr is None else f"{verification.sqnr:.1f} dB"
     agreement = "-" if verification.agreement is None else f"{verification.agreement:.3%}"
-    return [verification.status, difference, decibels, agreement]
+    status = f"{verification.status}{verification.in_floats}"
+    return [status, difference, decibels, agreement]
 
 
 def accuracy_cell(file: FileEntry) -> str:

@@ -37,12 +37,13 @@ class SplitDeconv(nn.Module):
 
     def __init__(self, deconv: nn.ConvTranspose2d, act: nn.Module) -> None:
         super().__init__()
-        self.stride = deconv.stride
+        self.stride = _pair(deconv.stride)
         self.channels = deconv.out_channels
         self.act = act
         self.rows = nn.ModuleList()
         self.pads: list[list[tuple[int, ...]]] = []  # columns and rows, as F.pad takes them
-        down, across = map(windows, deconv.kernel_size, deconv.stride, deconv.padding)
+        sizes = zip(_pair(deconv.kernel_size), self.stride, _padding(deconv), strict=True)
+        down, across = (windows(*axis) for axis in sizes)
         for taps, tall in down:
             row, pads = nn.ModuleList(), []
             for wide, group in groupby(across, key=lambda window: window[1]):
@@ -61,7 +62,7 @@ class SplitDeconv(nn.Module):
         lines = []
         for row, pads in zip(self.rows, self.pads, strict=True):
             phases = []
-            for conv, pad in zip(row.children(), pads, strict=True):
+            for conv, pad in zip(list(row.children()), pads, strict=True):
                 read = F.pad(last, (0, 0, *pad)).permute(0, 3, 1, 2) if any(pad) else x
                 phases.append(self.act(conv(read)).permute(0, 2, 3, 1))
             line = phases[0] if len(phases) == 1 else torch.cat(phases, dim=3)
@@ -81,10 +82,20 @@ def _convolution(weight: Tensor, bias: Tensor | None, times: int) -> nn.Conv2d:
     return conv
 
 
+def _pair(given: tuple[int, ...]) -> tuple[int, int]:
+    height, width = given
+    return height, width
+
+
+def _padding(deconv: nn.ConvTranspose2d) -> tuple[int, int]:
+    assert not isinstance(deconv.padding, str)  # which no transposed convolution takes
+    return _pair(deconv.padding)
+
+
 def splits(deconv: nn.ConvTranspose2d) -> bool:
     """Whether outputs are the stride times as many as inputs, and each reads as many taps."""
     axes = zip(
-        deconv.kernel_size, deconv.stride, deconv.padding, deconv.output_padding, strict=True
+        deconv.kernel_size, deconv.stride, _padding(deconv), deconv.output_padding, strict=True
     )
     even = all(
         size % stride == 0 and size - stride == 2 * padding - more and padding <= size - stride

@@ -9,9 +9,12 @@ from torch import Tensor, nn
 
 from edgevit_export.artifact import Contents
 from edgevit_export.backends.litert_borders import with_float_borders
+from edgevit_export.backends.litert_graph import Graph
+from edgevit_export.backends.litert_half import allow_half
 from edgevit_export.backends.litert_weights import with_precision
 from edgevit_export.borders import describe, outputs_of
 from edgevit_export.errors import LoweringFailed
+from edgevit_export.formats import FORMATS
 from edgevit_export.names import Names
 from edgevit_export.quiet import quiet
 from edgevit_export.scheme import Scheme
@@ -42,8 +45,11 @@ def write(
         facts: Mapping[str, str | int] = {}
         if not scheme.calibrated and scheme.precision != "fp32":
             content, facts = with_precision(content, model, example, scheme)
-    if scheme.calibrated:
-        content = with_float_borders(content)
+    if scheme.precision in FORMATS["litert"].half:
+        graph = Graph(content)
+        with_float_borders(graph)
+        allow_half(graph)
+        content = graph.packed()
     path.write_bytes(content)
     return Contents(
         inputs=describe(names.inputs, example, "NHWC"),

@@ -6,8 +6,7 @@ w8dyn  linear layers with int8 weights and activations made int8 at run time; co
        x86) and lose 20 dB.
 w4     linear layers as w8dyn with 4 bits in groups of 32; those whose inputs are no multiple of 32
        keep 8 bits; convolutions as w8. 4-bit weights behind DEQUANTIZE cost three times the time.
-fp16   float16 weights behind DEQUANTIZE, which the runtime's delegate reads once; products in
-       float32.
+fp16   float16 weights behind DEQUANTIZE, which the runtime's delegate reads once.
 """
 
 import re
@@ -88,8 +87,6 @@ def with_precision(
         facts["four_bit_layers"] = four
     if scheme.precision == "w8dyn":
         facts["dynamic_layers"] = dynamic
-    if scheme.precision == "fp16":
-        facts["products"] = "float32"
     return bytes(result.quantized_model), facts
 
 

@@ -64,6 +64,18 @@ def test_what_is_known_elsewhere_is_read_again(manifest: Manifest) -> None:
     assert parse(dump(told)).files[0].elsewhere == (other, other)
 
 
+def test_what_floats_were_computed_in_is_read_again(manifest: Manifest) -> None:
+    assert "floats" not in json.loads(dump(manifest))["files"][0]["verification"]
+    here = manifest.files[0]
+    told = replace(here, verification=replace(here.verification, floats="float16"))
+    changed = replace(manifest, files=(told, *manifest.files[1:]))
+    assert parse(dump(changed)) == changed
+    content = json.loads(dump(changed))
+    content["files"][0]["verification"]["floats"] = "float8"
+    with pytest.raises(BundleError, match="floats 'float8'"):
+        parse(sealed_anew(content))
+
+
 @pytest.mark.parametrize(
     "harm",
     [

@@ -13,6 +13,7 @@ from edgevit.bundle import parity
 from edgevit.bundle.parity import (
     FP16_COSINE,
     FP32_DIFFERENCE,
+    HALF_AGREEMENT,
     LEAST_KAPPA,
     LIVE,
     MASK_AGREEMENT,
@@ -21,11 +22,14 @@ from edgevit.bundle.parity import (
     Bounds,
     Case,
     check_parity,
+    floats_on,
 )
 from edgevit.difference import absolute, agreement, cosine, difference, explained, kappa, sqnr
 from edgevit.errors import CheckFailed, UsageError
 from edgevit_export.artifact import Artifact, TensorSpec, content_sha256, content_size
+from edgevit_export.formats import FORMATS
 from edgevit_runtimes.device import Device
+from edgevit_runtimes.devices import LOCAL
 
 NAN, INF = float("nan"), float("inf")
 
@@ -182,6 +186,25 @@ def test_bounds_of_a_precision():
     assert Bounds.of("fp32", False, 0.0, 1.0) == Bounds(None, atol=0.0, cosine=1.0)
     assert (FP32_DIFFERENCE, FP16_COSINE, MASK_AGREEMENT) == (1e-4, 0.999, 0.999)
     assert (QUANTIZED_COSINE, QUANTIZED_AGREEMENT, LEAST_KAPPA, LIVE) == (0.95, 0.5, 0.4, 0.1)
+
+
+def test_masks_of_halves_have_a_bound_of_their_own():
+    bounds = Bounds.of("fp16", True, None, None)
+    assert bounds.of_floats("float16") == replace(bounds, agreement=HALF_AGREEMENT)
+    assert bounds.of_floats("float32") == bounds.of_floats("") == bounds
+    for other in (Bounds.of("w8a8", True, None, None), Bounds.of("fp16", False, None, None)):
+        assert other.of_floats("float16") == other
+
+
+def test_what_a_device_computes_floats_in(monkeypatch):
+    half = {"litert": ("fp16", "w8a8", "mixed")}
+    core = Device("emulated", "cortex-a77")
+    monkeypatch.setattr("edgevit_runtimes.devices.local_half", lambda: False)
+    for name, entry in FORMATS.items():
+        for precision in entry.precisions:
+            known = floats_on(name, precision, LOCAL), floats_on(name, precision, core)
+            chosen = precision in half.get(name, ())
+            assert known == (("float32", "float16") if chosen else ("", ""))
 
 
 @pytest.mark.parametrize(

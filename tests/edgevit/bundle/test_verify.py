@@ -124,6 +124,14 @@ def test_a_quantized_file_computes_here_what_it_did_where_it_was_sealed(bundle_c
     assert verify_bundle(far, ("onnx",), min_cosine=0.95)["model.onnx"].status == "executed"
 
 
+def test_halves_are_held_to_halves(bundle_copy):
+    """What float32 lost where it was sealed tells nothing of halves, nor the other way."""
+    bundle = bundle_copy()
+    found = verify_bundle(bundle, ("onnx",))["model.onnx"]
+    other = sealed_with(bundle, sqnr=found.sqnr + 20, floats="float16")
+    assert verify_bundle(other, ("onnx",))["model.onnx"].status == "executed"
+
+
 def test_a_bundle_of_before_has_no_bound_that_is_not_measured(bundle_copy):
     """Label maps had 200 dB, and quantized maps no agreement."""
     old = sealed_with(bundle_copy(), sqnr=None, agreement=None)
