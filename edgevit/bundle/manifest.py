@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import PurePosixPath
 from typing import Any
 
-from edgevit.bundle.parity import Verification
+from edgevit.bundle.parity import HALF, Verification
 from edgevit.errors import BundleError, CheckFailed
 from edgevit.tasks.fits import misfit
 from edgevit.tasks.preprocessing import Preprocessing
@@ -374,7 +374,7 @@ def _verification(entry: Mapping[str, Any]) -> Verification:
 
 
 def _floats(value: object) -> str:
-    if value not in ("", "float16", "float32"):
+    if value not in ("", HALF, *(entry.otherwise for entry in FORMATS.values())):
         raise ValueError(f"floats {value!r}")
     return _text(value)
 

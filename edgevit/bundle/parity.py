@@ -135,8 +135,8 @@ class Verification:
     cases: int = 0
     runtime: tuple[tuple[str, str], ...] = ()  # package, version
     sqnr: float | None = None  # dB, of the reference's power over the error's; the least
-    # In what this device computed a file whose floats are halves where a core has them: float16 or
-    # float32. Empty for files that leave no choice.
+    # In what this device computed a file whose floats are halves where a core has them: float16, or
+    # its format's `otherwise`. Empty for files that leave no choice.
     floats: str = ""
 
     @property
@@ -149,7 +149,7 @@ def floats_on(format: str, precision: str, device: Device) -> str:  # noqa: A002
     """In what a device computes the floats of a file that leaves it the choice; else nothing."""
     if precision not in FORMATS[format].half:
         return ""
-    return HALF if computes_half(device) else "float32"
+    return HALF if computes_half(device) else FORMATS[format].otherwise
 
 
 def check_parity(

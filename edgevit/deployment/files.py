@@ -28,10 +28,10 @@ from edgevit_runtimes.setup.emulated import COMMAND
 if TYPE_CHECKING:
     from edgevit.networks.parts.layers import Network
 
-HALF_PRODUCTS = ("coreml", "litert")  # the other formats' fp16 is of weights alone
+WEIGHTS_ALONE = "onnx"  # whose fp16 has products in float32
 FEW = 2  # cases that a file is run on under emulation without being asked to
 NOT_IN_HALF = (
-    "computed in float32 here; ARM cores compute its floats in float16, which was not executed"
+    "ARM cores compute its floats in float16, which was not executed"
     f" ({COMMAND}, or --verify-on DEVICE)"
 )
 
@@ -61,7 +61,7 @@ def make_file(
     source = edited.network if served else prepared.common
     shaped, passes = rewrite(source, "format", name, spec, report, scheme.calibrated)
     _check_keep_float(spec.quantize.keep_float, name, shaped)
-    if scheme.precision == "fp16" and name in HALF_PRODUCTS:
+    if scheme.precision == "fp16" and name != WEIGHTS_ALONE:
         _warn_of_overflow(prepared, shaped, report)
     artifact = lower_file(prepared, shaped, name, scheme, folder, report)
     verification = verify_file(prepared, artifact, report)
@@ -170,7 +170,7 @@ def verify_elsewhere(
         if emulated_ready():
             execute(Device("emulated", DEFAULT_CORE), cases[:FEW])
         else:
-            report(Step("note", f"{name}: {NOT_IN_HALF}"))
+            report(Step("note", f"{name}: computed{here.in_floats} here; {NOT_IN_HALF}"))
     return tuple(found)
 
 

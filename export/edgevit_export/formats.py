@@ -22,6 +22,7 @@ class Format:
     # Precisions whose floats are computed in 16 bits where a core has the instructions, and in 32
     # where it has not: what one machine executes of such a file does not tell of another.
     half: tuple[str, ...] = ()
+    otherwise: str = "float32"  # in what they are computed where it has not
 
 
 GIB = 1 << 30
@@ -49,8 +50,10 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
             suffix=".pte",
             extra="executorch",
             packages=("torch", "executorch", "torchao"),
-            precisions=("fp32", "w8a8", "mixed", "w8dyn", "w4"),
+            precisions=("fp32", "fp16", "w8a8", "mixed", "w8dyn", "w4"),
             max_bytes=2 * GIB,  # flatbuffers' limit
+            half=("fp16",),
+            otherwise="float16, summed in float32",  # XNNPACK's kernels for halves on x86
         ),
         "litert": Format(
             name="litert",
@@ -84,8 +87,6 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
 ABSENT: Mapping[tuple[str, str], str] = MappingProxyType(
     {
         ("coreml", "w8dyn"): "Core ML has no products with scales found at run time",
-        ("executorch", "fp16"): "XNNPACK's float16 programs leave GELU outside of the delegate and"
-        " store convolutions in 32 bits: slower on x86, and as large",
         (
             "executorch",
             "w8",

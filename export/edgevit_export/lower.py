@@ -16,7 +16,7 @@ from edgevit_export.scheme import Scheme
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-HALVES = "float16 on ARM cores that compute it (ARMv8.2-FP16), else float32"
+HALVES = "float16 on ARM cores that compute it (ARMv8.2-FP16)"
 
 
 def lower(
@@ -62,7 +62,7 @@ def lower(
             raise
         reason = next(iter(str(error).strip().splitlines()), repr(error))
         raise LoweringFailed(f"The {entry.name} exporter failed: {reason}") from error
-    half = {"floats": HALVES} if scheme.precision in entry.half else {}
+    half = {"floats": f"{HALVES}, else {entry.otherwise}"} if scheme.precision in entry.half else {}
     return Artifact(
         format=entry.name,
         path=path,

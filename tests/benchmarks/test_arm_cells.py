@@ -66,10 +66,10 @@ def test_a_port_of_integers() -> None:
 
 
 def test_what_no_format_has_is_a_reason(tmp_path: Path) -> None:
-    absent = Cell("vit-micro", (112, 112), "executorch", "fp16", "edgevit")
+    absent = Cell("vit-micro", (112, 112), "executorch", "w8", "edgevit")
     make(absent, tmp_path, "cortex-a77", tmp_path / "outcome.json", "state")
     found = json.loads((tmp_path / "outcome.json").read_text())
-    assert found["reason"].startswith("XNNPACK's float16 programs")
+    assert found["reason"].startswith("XNNPACK takes no int8 weights")
     assert short(found) == found["reason"]
 
 

@@ -7,10 +7,12 @@ import torch
 from torch import Tensor, nn
 
 from edgevit_export.artifact import Contents
+from edgevit_export.backends.executorch_half import Halves, partitioner
 from edgevit_export.borders import describe, outputs_of
 from edgevit_export.capture import capture
 from edgevit_export.names import Names
 from edgevit_export.quantization.dynamic import dynamic
+from edgevit_export.quantization.layers import kept_fp32, layers_of
 from edgevit_export.quiet import quiet
 from edgevit_export.scheme import Scheme
 from edgevit_export.spellings.spelling import spell
@@ -28,13 +30,16 @@ def write(
     if scheme.precision in DYNAMIC:
         lowered, counts = dynamic(model, example, scheme)
         facts.update(counts)
+    if scheme.precision == "fp16":
+        layers = layers_of(model, example, scheme)
+        lowered = Halves(model, kept_fp32(model) | frozenset(layers.floats))
+        facts.update(layers.facts)
     with quiet(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # executorch's own deprecations, of torch and of itself
-        from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
         from executorch.exir import to_edge_transform_and_lower
 
         program = spell(capture(lowered, example), XNNPACK)
-        edge = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()])
+        edge = to_edge_transform_and_lower(program, partitioner=[partitioner()])
         delegates = _delegates(edge.exported_program().graph_module)
         buffer = edge.to_executorch().buffer
     path.write_bytes(buffer)

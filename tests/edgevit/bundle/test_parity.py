@@ -197,14 +197,14 @@ def test_masks_of_halves_have_a_bound_of_their_own():
 
 
 def test_what_a_device_computes_floats_in(monkeypatch):
-    half = {"litert": ("fp16", "w8a8", "mixed")}
+    half = {"litert": ("fp16", "w8a8", "mixed"), "executorch": ("fp16",)}
     core = Device("emulated", "cortex-a77")
     monkeypatch.setattr("edgevit_runtimes.devices.local_half", lambda: False)
     for name, entry in FORMATS.items():
         for precision in entry.precisions:
             known = floats_on(name, precision, LOCAL), floats_on(name, precision, core)
             chosen = precision in half.get(name, ())
-            assert known == (("float32", "float16") if chosen else ("", ""))
+            assert known == ((entry.otherwise, "float16") if chosen else ("", ""))
 
 
 @pytest.mark.parametrize(

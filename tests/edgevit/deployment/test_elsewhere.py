@@ -84,7 +84,7 @@ def test_halves_that_nothing_executed_are_told(
     told: list[str] = []
     bundle = deploy(replace(HALF, output_dir=tmp_path / "out"), lambda s: told.append(s.text))
     assert bundle.manifest.files[0].elsewhere == ()
-    assert f"model.tflite: {files.NOT_IN_HALF}" in told
+    assert f"model.tflite: computed in float32 here; {files.NOT_IN_HALF}" in told
     sentence = "in float32; ARM cores compute its floats in float16, which was not executed."
     assert sentence in (tmp_path / "out" / "README.md").read_text()
 

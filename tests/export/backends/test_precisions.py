@@ -37,6 +37,7 @@ OPERATIONS = {
     ("onnx", "w8dyn"): {"MatMulInteger": 3, "Cast": 3},
     ("onnx", "w8"): {"Cast": 6, "Mul": 6},
     ("onnx", "w4"): {"com.microsoft::MatMulNBits": 3, "Cast": 3},
+    ("executorch", "fp16"): {"XNNFullyConnected": 3, "XNNGelu": 1},
     ("executorch", "w8a8"): {"XNNFullyConnected": 3},
     ("executorch", "mixed"): {"XNNFullyConnected": 3},
     ("executorch", "w8dyn"): {"XNNFullyConnected": 3, "XNNConvert": 3},
@@ -73,6 +74,7 @@ REPEATED = (
 ALIKE = {*((name, "mixed") for name in FORMATS if name != "onnx"), ("coreml", "p6")}
 # Layers are sought behind the exporter there, by one call for all four; w8 stands for the others.
 SOUGHT = {(name, p) for name in ("onnx", "litert") for p in ("fp16", "w8dyn", "w4")}
+SOUGHT.add(("executorch", "fp16"))
 
 
 def each(full):
