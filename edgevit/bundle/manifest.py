@@ -14,6 +14,7 @@ from edgevit.tasks.fits import misfit
 from edgevit.tasks.preprocessing import Preprocessing
 from edgevit_export.artifact import TensorSpec
 from edgevit_export.formats import FORMATS
+from edgevit_export.halves import HALVES
 
 SCHEMA = 1
 MAX_BYTES = 4 << 20
@@ -78,6 +79,7 @@ class Elsewhere:
 
     device: str  # as `--device` takes it
     verification: Verification
+    accuracy: tuple[Accuracy, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,20 +147,48 @@ def with_accuracy(manifest: Manifest, measured: Mapping[str, Accuracy]) -> Manif
     It takes the place of an earlier one of the same metric and data, and is the last otherwise.
     Raises `BundleError` where a file has too many.
     """
+    files = [
+        replace(file, accuracy=_with(file.accuracy, measured[file.path], file.path))
+        if file.path in measured
+        else file
+        for file in manifest.files
+    ]
+    return replace(manifest, files=tuple(files), accuracy=accuracy_of(files))
+
+
+def with_accuracy_elsewhere(
+    manifest: Manifest,
+    measured: Mapping[str, Accuracy],
+    device: str,
+    verified: Mapping[str, Verification],
+) -> Manifest:
+    """The same of files that ran on another device, where each was verified first."""
     files = []
     for file in manifest.files:
-        new = measured.get(file.path)
-        if new is not None:
-            kept = [e for e in file.accuracy if (e.metric, e.data) != (new.metric, new.data)]
-            if len(kept) >= MAX_ACCURACY:
-                raise BundleError(
-                    f"The manifest already has {MAX_ACCURACY} measurements of {file.path}.",
-                    next="export the bundle again",
-                )
-            files.append(replace(file, accuracy=(*kept, new)))
-        else:
+        if file.path not in measured:
             files.append(file)
-    return replace(manifest, files=tuple(files), accuracy=accuracy_of(files))
+            continue
+        known = next((entry for entry in file.elsewhere if entry.device == device), None)
+        found = known or Elsewhere(device, verified[file.path])
+        new = replace(found, accuracy=_with(found.accuracy, measured[file.path], file.path))
+        others = [entry for entry in file.elsewhere if entry.device != device]
+        if len(others) >= MAX_DEVICES:
+            raise BundleError(
+                f"The manifest already has {MAX_DEVICES} devices that {file.path} ran on.",
+                next="export the bundle again",
+            )
+        files.append(replace(file, elsewhere=(*others, new)))
+    return replace(manifest, files=tuple(files))
+
+
+def _with(known: Sequence[Accuracy], new: Accuracy, path: str) -> tuple[Accuracy, ...]:
+    kept = [e for e in known if (e.metric, e.data) != (new.metric, new.data)]
+    if len(kept) >= MAX_ACCURACY:
+        raise BundleError(
+            f"The manifest already has {MAX_ACCURACY} measurements of {path}.",
+            next="export the bundle again",
+        )
+    return (*kept, new)
 
 
 def dump(manifest: Manifest) -> str:
@@ -174,6 +204,9 @@ def dump(manifest: Manifest) -> str:
             verification["runtime"] = dict(verification["runtime"])
             if not verification["floats"]:  # nor those of before floats were halves anywhere
                 del verification["floats"]
+        for other in entry["elsewhere"]:
+            if not other["accuracy"]:  # of before it was measured there
+                del other["accuracy"]
         if not entry["elsewhere"]:  # manifests of before there were devices have no such entry
             del entry["elsewhere"]
     return _with_seal(content)
@@ -321,9 +354,16 @@ def _elsewhere(entries: object) -> tuple[Elsewhere, ...]:
         raise ValueError(f"elsewhere is no list of up to {MAX_DEVICES} devices")
     found = []
     for entry in entries:
-        if set(entry) != {"device", "verification"} or len(_text(entry["device"])) > MAX_WORDS:
+        known = {"device", "verification"}
+        if set(entry) - {"accuracy"} != known or len(_text(entry["device"])) > MAX_WORDS:
             raise ValueError("elsewhere is not what was written")
-        found.append(Elsewhere(_text(entry["device"]), _verification(entry["verification"])))
+        found.append(
+            Elsewhere(
+                _text(entry["device"]),
+                _verification(entry["verification"]),
+                _accuracies(entry.get("accuracy", [])),
+            )
+        )
     return tuple(found)
 
 
@@ -374,7 +414,7 @@ def _verification(entry: Mapping[str, Any]) -> Verification:
 
 
 def _floats(value: object) -> str:
-    if value not in ("", HALF, *(entry.otherwise for entry in FORMATS.values())):
+    if value not in ("", HALF, *(entry.elsewhere for entry in HALVES.values())):
         raise ValueError(f"floats {value!r}")
     return _text(value)
 

@@ -20,7 +20,7 @@ from edgevit.difference import (
 )
 from edgevit.errors import CheckFailed, UsageError
 from edgevit_export.artifact import Artifact, TensorSpec, content_sha256
-from edgevit_export.formats import FORMATS
+from edgevit_export.halves import FLOATS, HALVES
 from edgevit_runtimes.device import Device
 from edgevit_runtimes.devices import LOCAL, computes_half, open_on, versions_on
 from edgevit_runtimes.engines import chosen
@@ -136,7 +136,7 @@ class Verification:
     runtime: tuple[tuple[str, str], ...] = ()  # package, version
     sqnr: float | None = None  # dB, of the reference's power over the error's; the least
     # In what this device computed a file whose floats are halves where a core has them: float16, or
-    # its format's `otherwise`. Empty for files that leave no choice.
+    # what its format has `elsewhere`. Empty for files that leave no choice.
     floats: str = ""
 
     @property
@@ -145,11 +145,11 @@ class Verification:
         return f" in {self.floats}" if self.floats else ""
 
 
-def floats_on(format: str, precision: str, device: Device) -> str:  # noqa: A002 - a file format
+def floats_on(artifact: Artifact, device: Device) -> str:
     """In what a device computes the floats of a file that leaves it the choice; else nothing."""
-    if precision not in FORMATS[format].half:
+    if FLOATS not in artifact.facts:
         return ""
-    return HALF if computes_half(device) else FORMATS[format].otherwise
+    return HALF if computes_half(device) else HALVES[artifact.format].elsewhere
 
 
 def check_parity(
@@ -170,7 +170,7 @@ def check_parity(
             f"{artifact.path.name} changed on the disk since it was written.", next="export again"
         )
     entry = chosen(artifact.path, engine)
-    floats = floats_on(artifact.format, artifact.precision, device)
+    floats = floats_on(artifact, device)
     bounds = bounds.of_floats(floats)
     try:
         session = open_on(device, artifact.path, engine)

@@ -61,6 +61,7 @@ def verify_file(
         inputs=file.inputs,
         outputs=file.outputs,
         tools={},
+        facts=dict(file.facts),
     )
     verification = check_parity(artifact, [case], bounds, engine, device)
     if atol is None and min_cosine is None:

@@ -18,11 +18,12 @@ from edgevit.evaluation.gates import GATES
 from edgevit.networks.zoo import system_of
 from edgevit.quantize.calibration import Calibration, calibration
 from edgevit.request.check import preprocessing_for
-from edgevit.request.precisions import CANDIDATES
+from edgevit.request.precisions import candidates
 from edgevit.request.spec import DeploySpec
 from edgevit.steps import Report, Step
 from edgevit.tasks.preprocessing import Preprocessing
 from edgevit.tasks.task import Subject
+from edgevit_export.halves import HALVES
 
 if TYPE_CHECKING:
     from edgevit.networks.parts.layers import Network
@@ -125,11 +126,16 @@ def gate_data(
     pictures of the calibration folder that were not used, else scenes, for agreement with fp32.
     """
     evaluate = spec.evaluate
-    quantized = any(name in GATES for name in CANDIDATES[spec.resolved_precision])
+    tried = {(fmt, p) for fmt in spec.formats for p in candidates(spec.resolved_precision, fmt)}
+    # Weights in 16 bits lose nothing that parity does not see; arithmetic in 16 bits may.
+    gated = any(
+        p in GATES and (p != "fp16" or (fmt in HALVES and p in HALVES[fmt].precisions))
+        for fmt, p in tried
+    )
     if evaluate.data is not None:
         data = open_data(evaluate.data, subject, spec.model, evaluate.zero_label)
         return data.first(evaluate.samples)
-    if not quantized or not spec.verify.enabled:
+    if not gated or not spec.verify.enabled:
         return None
     if spec.source.random:
         report(Step("note", "Random weights: accuracy is not measured"))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from edgevit.bundle.manifest import Accuracy
 from edgevit.deployment.files import Made, make_file, scheme_for
-from edgevit.deployment.prepare import Edited, Prepared
+from edgevit.deployment.prepare import Edited, Prepared, with_output
 from edgevit.deployment.rounding import with_rounding
 from edgevit.errors import CheckFailed
 from edgevit.evaluation.gates import gate_of, judge
@@ -107,6 +107,8 @@ def _missed(file: Made, others: bool) -> str | None:
 
 
 def _instead(precision: str) -> str:
+    if precision == "fp16":
+        return "--precision fp32, or --accept-accuracy"
     safer = "w8dyn" if precision != "w8dyn" else "fp32"
     return f"--precision int8 or {safer}, more --calibration-data, or --accept-accuracy"
 
@@ -190,6 +192,11 @@ def _gated(prepared: Prepared, made: Mapping[str, Made], report: Report) -> dict
         runs: dict[str, Run] = {}
         for name, file in runnable.items():
             artifact = file.artifact
+            if _simulated(file):
+                from edgevit.quantize.halves import half_run
+
+                runs[name] = half_run(with_output(prepared.common, prepared.spec.output))
+                continue
             session = stack.enter_context(open_session(artifact.path))
             runs[name] = session_run(session, artifact.inputs, artifact.outputs, artifact.path.name)
         measured = measure(
@@ -207,6 +214,11 @@ def _gated(prepared: Prepared, made: Mapping[str, Made], report: Report) -> dict
     return gated
 
 
+def _simulated(file: Made) -> bool:
+    """Whether a file's accuracy is that of halves in torch: this machine computes it in float32."""
+    return file.artifact.precision == "fp16" and file.verification.floats == "float32"
+
+
 def _tell(prepared: Prepared, file: Made, state: _Waiting, report: Report) -> None:
     name, precision, verdict = file.artifact.path.name, file.artifact.precision, file.verdict
     if verdict is not None:
@@ -216,6 +228,7 @@ def _tell(prepared: Prepared, file: Made, state: _Waiting, report: Report) -> No
             else "MISSES its gate, accepted by --accept-accuracy"
         )
         kept = "measured" if verdict.bound is None else kept
+        kept += ", its halves simulated in torch" if _simulated(file) else ""
         report(Step("done", f"{name} ({precision}) {kept}: {verdict.sentence()}"))
     elif gate_of(precision, agreement_name(prepared.subject)) is not None:
         why = file.verification.reason or "there is no data for it"

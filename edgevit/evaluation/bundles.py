@@ -4,12 +4,15 @@ import contextlib
 import os
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
-from edgevit.bundle.manifest import FileEntry, dump, with_accuracy
+from edgevit.bundle.manifest import FileEntry, dump, with_accuracy, with_accuracy_elsewhere
 from edgevit.bundle.opened import MANIFEST, Bundle, open_bundle
+from edgevit.bundle.parity import Verification
 from edgevit.bundle.sealing import check_writable, uninterrupted, whole_file
+from edgevit.bundle.verify import verify_file
 from edgevit.errors import CheckFailed, EnvironmentFailed
 from edgevit.evaluation.data.samples import DataSet
 from edgevit.evaluation.gates import Verdict, judge, require
@@ -18,8 +21,8 @@ from edgevit.evaluation.resume import Resume, key_of, state_path
 from edgevit.evaluation.scoring import BATCH, Measured, Note, Progress, measure
 from edgevit.evaluation.subject import Run, network_run, session_run
 from edgevit.tasks.task import Subject
-from edgevit_runtimes.device import check_threads
-from edgevit_runtimes.engines import open_session
+from edgevit_runtimes.device import Device, check_threads
+from edgevit_runtimes.devices import LOCAL, can_run, check_ready, open_on
 from edgevit_runtimes.errors import DeviceFailed, MissingRuntime
 
 
@@ -36,8 +39,10 @@ class Evaluation:
     unreferenced: str  # why nothing was compared with the fp32 network, a sentence; or ""
     files: Mapping[str, Measured]  # by path
     verdicts: Mapping[str, Verdict]  # by path; none where there is no fp32 network to judge by
-    skipped: Mapping[str, str]  # files that cannot run here, and why
+    skipped: Mapping[str, str]  # files that cannot run there, and why
     note: str  # how the data's labels were read
+    device: Device = LOCAL
+    verified: Mapping[str, Verification] = field(default_factory=lambda: MappingProxyType({}))
 
     def require(self) -> None:
         """Raise `CheckFailed` if a file misses its gate."""
@@ -54,12 +59,15 @@ def evaluate_bundle(
     formats: Sequence[str] = (),
     batch: int = BATCH,
     threads: int = 1,
+    device: Device = LOCAL,
     progress: Progress = lambda *_: None,
     note: Note = lambda _: None,
     resume: bool = True,
 ) -> Evaluation:
-    """Score every file of a bundle that runs here, and the fp32 network where its weights are here.
+    """Score every file of a bundle that runs on a device, and the fp32 network where its weights
+    are here.
 
+    On another device than this machine each file must compute its golden output first.
     data: `open_data(...)`, of which the first `max_samples` are taken. weights: the checkpoint that
     the bundle was made from. batch: inputs that torch runs at once. With `resume`, an evaluation
     that is stopped keeps its counts next to the bundle, and the same call resumes it.
@@ -72,11 +80,19 @@ def evaluate_bundle(
     subject = Subject.of(manifest)
     chosen = data.first(max_samples)
     files = bundle.entries(formats)
+    verified: dict[str, Verification] = {}
+    if device != LOCAL:
+        check_ready(device)
+        if not formats:
+            files = [file for file in files if can_run(device, Path(file.path))] or files
+        for file in files:
+            verified[file.path] = verify_file(bundle, file, device=device)
     network, why = reference_network(manifest, weights)
     reference = None if network is None else network_run(network)
-    kept = _resume(bundle, chosen, files, batch, network is not None) if resume else None
+    asked = (batch, network is not None, str(device))
+    kept = _resume(bundle, chosen, files, asked) if resume else None
     with contextlib.ExitStack() as stack:
-        runs, skipped = _open(bundle, files, bool(formats), threads, stack)
+        runs, skipped = _open(bundle, files, bool(formats), device, threads, stack)
         measured = measure(
             subject,
             chosen,
@@ -109,6 +125,8 @@ def evaluate_bundle(
         verdicts=verdicts,
         skipped=skipped,
         note=chosen.note,
+        device=device,
+        verified=verified,
     )
 
 
@@ -126,7 +144,11 @@ def record(bundle: Bundle, evaluation: Evaluation) -> Bundle:
             next=f"edgevit eval {shlex.quote(str(bundle.path))}",
         )
     measured = {path: entry.accuracy for path, entry in evaluation.files.items()}
-    manifest = with_accuracy(now.manifest, measured)
+    if evaluation.device == LOCAL:
+        manifest = with_accuracy(now.manifest, measured)
+    else:
+        there = str(evaluation.device), evaluation.verified
+        manifest = with_accuracy_elsewhere(now.manifest, measured, *there)
     # Ctrl-C in between would leave a file that does not belong to the bundle.
     with uninterrupted(), whole_file(bundle.path / MANIFEST) as partial:
         partial.write_text(dump(manifest), encoding="utf-8")
@@ -148,7 +170,7 @@ def _hashes(files: Sequence[FileEntry]) -> list[tuple[str, str]]:
 
 
 def _resume(
-    bundle: Bundle, data: DataSet, files: Sequence[FileEntry], batch: int, compared: bool
+    bundle: Bundle, data: DataSet, files: Sequence[FileEntry], asked: tuple[object, ...]
 ) -> Resume:
     manifest = bundle.manifest
     key = key_of(
@@ -159,7 +181,7 @@ def _resume(
         manifest.calibration,
         _hashes(files),
         (data.identity, data.metric, len(data)),
-        (batch, compared),
+        asked,
     )
     path = state_path(bundle.path, key)
     check_writable(path.parent)
@@ -170,11 +192,11 @@ def _open(
     bundle: Bundle,
     files: Sequence[FileEntry],
     required: bool,
+    device: Device,
     threads: int,
     stack: contextlib.ExitStack,
 ) -> tuple[dict[str, Run], dict[str, str]]:
-    """A run of each file whose runtime this machine has, its hash checked; and why others have
-    none.
+    """A run of each file whose runtime the device has, its hash checked; and why others have none.
 
     Raises the runtime's error if the file is required, or if no other file is left.
     """
@@ -183,7 +205,7 @@ def _open(
     for index, file in enumerate(files):
         path = bundle.checked(file)
         try:
-            session = stack.enter_context(open_session(path, threads=threads))
+            session = stack.enter_context(open_on(device, path, threads=threads))
         except (DeviceFailed, MissingRuntime) as error:
             if required or (not runs and index == len(files) - 1):
                 raise

@@ -25,6 +25,7 @@ STRICT = "weights alone are int8, so little may be lost: 99 % of fp32"
 USUAL = "activations are int8 too: 98 % of fp32"
 DENSE = "a mask sums up small errors at every border: 97 % of fp32"
 COARSE = "fewer than 8 bits: held to what w8a8 must keep"
+FINE = "halves keep eleven bits: 99.5 % of fp32"
 
 AGREEMENT: Mapping[str, Gate] = MappingProxyType(
     {
@@ -45,9 +46,10 @@ def _row(bound: float, dense: float, reason: str, dense_reason: str) -> Mapping[
     return MappingProxyType(gates)
 
 
-# Precisions that are not here have no accuracy gate: fp32 and fp16 files are held by parity.
+# fp32 files have no accuracy gate: they are held by parity.
 GATES: Mapping[str, Mapping[str, Gate]] = MappingProxyType(
     {
+        "fp16": _row(0.995, 0.995, FINE, FINE),
         "w8a8": _row(0.98, 0.97, USUAL, DENSE),
         "mixed": _row(0.98, 0.97, USUAL, DENSE),
         "w8dyn": _row(0.99, 0.99, STRICT, STRICT),
@@ -61,7 +63,7 @@ GATES: Mapping[str, Mapping[str, Gate]] = MappingProxyType(
 
 def gate_of(precision: str, metric: str) -> Gate | None:
     """The gate of a file's precision for a metric of `evaluation.metrics` (labeled) or of
-    `evaluation.agreement`; None where there is none (fp32, fp16).
+    `evaluation.agreement`; None where there is none (fp32).
     """
     row = GATES.get(precision)
     if row is None:
@@ -90,7 +92,7 @@ class Verdict:
     def sentence(self) -> str:
         """The measured accuracy, and the required one."""
         of = f" ({self.share:.2%} of fp32's {self.reference:.4f})" if self.share_of_fp32 else ""
-        bound = "" if self.bound is None else f"; at least {self.bound:.0%} is asked"
+        bound = "" if self.bound is None else f"; at least {self.bound * 100:g}% is asked"
         return f"{self.metric} {self.value:.4f}{of} on {self.samples} of {self.data}{bound}"
 
     @property

@@ -19,10 +19,6 @@ class Format:
     precisions: tuple[str, ...]
     max_bytes: int
     aliases: tuple[str, ...] = ()
-    # Precisions whose floats are computed in 16 bits where a core has the instructions, and in 32
-    # where it has not: what one machine executes of such a file does not tell of another.
-    half: tuple[str, ...] = ()
-    otherwise: str = "float32"  # in what they are computed where it has not
 
 
 GIB = 1 << 30
@@ -52,8 +48,6 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
             packages=("torch", "executorch", "torchao"),
             precisions=("fp32", "fp16", "w8a8", "mixed", "w8dyn", "w4"),
             max_bytes=2 * GIB,  # flatbuffers' limit
-            half=("fp16",),
-            otherwise="float16, summed in float32",  # XNNPACK's kernels for halves on x86
         ),
         "litert": Format(
             name="litert",
@@ -70,7 +64,6 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
             precisions=("fp32", "fp16", "w8a8", "mixed", "w8dyn", "w8", "w4"),
             max_bytes=2 * GIB,  # flatbuffers' limit
             aliases=("tflite",),
-            half=("fp16", "w8a8", "mixed"),
         ),
         "coreml": Format(
             name="coreml",

@@ -16,8 +16,6 @@ from edgevit_export.scheme import Scheme
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-HALVES = "float16 on ARM cores that compute it (ARMv8.2-FP16)"
-
 
 def lower(
     model: "nn.Module",
@@ -62,7 +60,6 @@ def lower(
             raise
         reason = next(iter(str(error).strip().splitlines()), repr(error))
         raise LoweringFailed(f"The {entry.name} exporter failed: {reason}") from error
-    half = {"floats": f"{HALVES}, else {entry.otherwise}"} if scheme.precision in entry.half else {}
     return Artifact(
         format=entry.name,
         path=path,
@@ -72,7 +69,7 @@ def lower(
         inputs=contents.inputs,
         outputs=contents.outputs,
         tools=tools,
-        facts={**contents.facts, **counts, **half},
+        facts={**contents.facts, **counts},
     )
 
 

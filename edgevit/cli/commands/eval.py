@@ -14,7 +14,8 @@ EXAMPLES = """\b
 Examples:
   edgevit eval out --data scenes
   edgevit eval out --data ade20k --max-samples 200 --format onnx
-  edgevit eval out --data imagenet-val --weights checkpoint.pth"""
+  edgevit eval out --data imagenet-val --weights checkpoint.pth
+  edgevit eval out --data scenes --max-samples 20 --device emulated:cortex-a77"""
 
 
 def evaluate(
@@ -49,6 +50,14 @@ def evaluate(
     threads: Annotated[
         int, typer.Option(metavar="NUMBER", help="Number of threads of each runtime.")
     ] = 1,
+    device: Annotated[
+        str,
+        typer.Option(
+            metavar="DEVICE",
+            help="Where to run the files: local, adb[:SERIAL], ssh:USER@HOST, or emulated:CORE"
+            " (emulated:cortex-a77, some seconds a picture).",
+        ),
+    ] = "local",
     accept_accuracy: Annotated[
         bool, typer.Option("--accept-accuracy", help="Exit with 0 even if a file misses its gate.")
     ] = False,
@@ -58,8 +67,8 @@ def evaluate(
     """Measure the accuracy of every file of a bundle, and of its fp32 network, on labeled data.
 
     The metric is top-1, mIoU, PCK or AP; without labels, the agreement of each file with fp32. The
-    scores are written into the manifest. After Ctrl-C the same command resumes. Exits with 1 if a
-    file misses its gate.
+    scores are written into the manifest, those of another --device beside its name. After Ctrl-C
+    the same command resumes. Exits with 1 if a file misses its gate.
     """
     from edgevit.bundle.opened import open_bundle
     from edgevit.cli.views.evaluation import (
@@ -70,12 +79,15 @@ def evaluate(
     from edgevit.evaluation.bundles import check_recordable, evaluate_bundle, record
     from edgevit.evaluation.data.datasets import open_data
     from edgevit.tasks.task import Subject
+    from edgevit_runtimes.device import parse_device
+    from edgevit_runtimes.devices import where
 
     with Terminal(quiet) as terminal:
         names = choose_formats("eval", formats, runtime)
         terminal.working(f"open {bundle} and the data")
         opened = open_bundle(bundle)
         check_recordable(opened)
+        place = parse_device(device)
         samples = open_data(data, Subject.of(opened.manifest), opened.manifest.model, zero_label)
         if samples.note:
             terminal.note(samples.note)
@@ -88,6 +100,7 @@ def evaluate(
             formats=names,
             batch=batch,
             threads=threads,
+            device=place,
             progress=terminal.counting,
             note=terminal.note,
         )
@@ -98,7 +111,8 @@ def evaluate(
         if as_json:
             print_json(evaluation_facts(scores))
         else:
-            title = f"{scores.samples} {samples.unit} of {scores.data}"
+            on = "" if place.kind == "local" else f", executed on {where(place)}"
+            title = f"{scores.samples} {samples.unit} of {scores.data}{on}"
             print_table(evaluation_columns(scores), evaluation_rows(scores), title)
         for path, measured in scores.files.items():
             if measured.worst is not None:

@@ -27,7 +27,10 @@ def bundle_summary(bundle: Bundle) -> dict[str, object]:
                 "sha256": file.sha256,
                 **verification_summary(file.verification),
                 "elsewhere": {
-                    entry.device: verification_summary(entry.verification)
+                    entry.device: {
+                        **verification_summary(entry.verification),
+                        "accuracy": [asdict(one) for one in entry.accuracy],
+                    }
                     for entry in file.elsewhere
                 },
                 "accuracy": [asdict(entry) for entry in file.accuracy],

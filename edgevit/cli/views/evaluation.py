@@ -17,7 +17,7 @@ def evaluation_rows(evaluation: Evaluation) -> list[list[str]]:
         share, bound, passed = "-", "-", "-"
         if verdict is not None:
             share = "-" if verdict.share is None else f"{verdict.share:.2%}"
-            bound = "no gate" if verdict.bound is None else f"{verdict.bound:.0%}"
+            bound = "no gate" if verdict.bound is None else f"{verdict.bound * 100:g}%"
             passed = "yes" if verdict.passed else "NO"
         shown = "-" if reference is None else f"{reference:.4f}"
         rows.append([path, f"{measured.accuracy.value:.4f}", shown, share, bound, passed])
@@ -44,6 +44,7 @@ def evaluation_facts(evaluation: Evaluation) -> dict[str, object]:
         )
     return {
         "bundle": str(evaluation.bundle),
+        "device": str(evaluation.device),
         "data": evaluation.data,
         "labeled": evaluation.labeled,
         "samples": evaluation.samples,

@@ -10,6 +10,7 @@ from edgevit_export.artifact import Contents
 from edgevit_export.backends.executorch_half import Halves, partitioner
 from edgevit_export.borders import describe, outputs_of
 from edgevit_export.capture import capture
+from edgevit_export.halves import HALVES
 from edgevit_export.names import Names
 from edgevit_export.quantization.dynamic import dynamic
 from edgevit_export.quantization.layers import kept_fp32, layers_of
@@ -33,7 +34,7 @@ def write(
     if scheme.precision == "fp16":
         layers = layers_of(model, example, scheme)
         lowered = Halves(model, kept_fp32(model) | frozenset(layers.floats))
-        facts.update(layers.facts)
+        facts.update({**layers.facts, **HALVES["executorch"].fact})
     with quiet(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # executorch's own deprecations, of torch and of itself
         from executorch.exir import to_edge_transform_and_lower

@@ -14,8 +14,9 @@ from edgevit_export.backends.litert_half import allow_half
 from edgevit_export.backends.litert_weights import with_precision
 from edgevit_export.borders import describe, outputs_of
 from edgevit_export.errors import LoweringFailed
-from edgevit_export.formats import FORMATS
+from edgevit_export.halves import HALVES
 from edgevit_export.names import Names
+from edgevit_export.quantization.layers import kept_fp32
 from edgevit_export.quiet import quiet
 from edgevit_export.scheme import Scheme
 
@@ -45,10 +46,14 @@ def write(
         facts: Mapping[str, str | int] = {}
         if not scheme.calibrated and scheme.precision != "fp32":
             content, facts = with_precision(content, model, example, scheme)
-    if scheme.precision in FORMATS["litert"].half:
+    # A .tflite file is computed in halves as a whole, or not at all.
+    halves = scheme.precision in HALVES["litert"].precisions and not kept_fp32(model)
+    if halves or scheme.calibrated:
         graph = Graph(content)
         with_float_borders(graph)
-        allow_half(graph)
+        if halves:
+            allow_half(graph)
+            facts = {**facts, **HALVES["litert"].fact}
         content = graph.packed()
     path.write_bytes(content)
     return Contents(

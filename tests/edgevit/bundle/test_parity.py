@@ -1,6 +1,7 @@
 """The one measure of difference, and files against the network."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -27,7 +28,7 @@ from edgevit.bundle.parity import (
 from edgevit.difference import absolute, agreement, cosine, difference, explained, kappa, sqnr
 from edgevit.errors import CheckFailed, UsageError
 from edgevit_export.artifact import Artifact, TensorSpec, content_sha256, content_size
-from edgevit_export.formats import FORMATS
+from edgevit_export.halves import HALVES
 from edgevit_runtimes.device import Device
 from edgevit_runtimes.devices import LOCAL
 
@@ -197,14 +198,13 @@ def test_masks_of_halves_have_a_bound_of_their_own():
 
 
 def test_what_a_device_computes_floats_in(monkeypatch):
-    half = {"litert": ("fp16", "w8a8", "mixed"), "executorch": ("fp16",)}
     core = Device("emulated", "cortex-a77")
     monkeypatch.setattr("edgevit_runtimes.devices.local_half", lambda: False)
-    for name, entry in FORMATS.items():
-        for precision in entry.precisions:
-            known = floats_on(name, precision, LOCAL), floats_on(name, precision, core)
-            chosen = precision in half.get(name, ())
-            assert known == ((entry.otherwise, "float16") if chosen else ("", ""))
+    for name, entry in HALVES.items():
+        plain = Artifact(name, Path("model"), "fp16", 1, "", (), (), {})
+        assert floats_on(plain, LOCAL) == floats_on(plain, core) == ""
+        half = replace(plain, facts=entry.fact)
+        assert (floats_on(half, LOCAL), floats_on(half, core)) == (entry.elsewhere, "float16")
 
 
 @pytest.mark.parametrize(

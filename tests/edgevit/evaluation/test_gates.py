@@ -17,6 +17,7 @@ WANTED = {
     "w8a8": (0.98, 0.97, 0.98, 0.98),
     "mixed": (0.98, 0.97, 0.98, 0.98),
     "w8dyn": (0.99, 0.99, 0.99, 0.99),
+    "fp16": (0.995, 0.995, 0.995, 0.995),
     "w8": (0.99, 0.99, 0.99, 0.99),
     "w4": (0.98, 0.97, 0.98, 0.98),
     "p6": (0.98, 0.97, 0.98, 0.98),
@@ -47,10 +48,9 @@ def test_the_bounds_without_labels():
 
 def test_every_precision_is_decided():
     # int8 resolves to one of the others.
-    assert set(GATES) | {"fp32", "fp16"} == set(PRECISIONS) - {"int8"}
-    for precision in ("fp32", "fp16"):
-        for metric in (*METRICS, *AGREEMENT):
-            assert gate_of(precision, metric) is None
+    assert set(GATES) | {"fp32"} == set(PRECISIONS) - {"int8"}
+    for metric in (*METRICS, *AGREEMENT):
+        assert gate_of("fp32", metric) is None
     assert gate_of("w8a8", "mIoU agreement").bound == 0.93
 
 
@@ -65,7 +65,9 @@ def test_every_precision_is_decided():
         ("w8a8", accuracy(value=0.5, reference=None), None, False),
         ("w8a8", accuracy(value=0.0, reference=0.0), None, False),
         ("fp32", accuracy(value=0.1, reference=0.9), 0.1 / 0.9, True),
-        ("fp16", accuracy(value=0.1, reference=None), None, True),
+        ("fp32", accuracy(value=0.1, reference=None), None, True),
+        ("fp16", accuracy(value=0.4975, reference=0.5), 0.995, True),
+        ("fp16", accuracy("mIoU", 0.497, 0.5), 0.994, False),
         ("w4", accuracy("keypoint agreement", 0.97, None, False), 0.97, True),
         ("w4", accuracy("keypoint agreement", 0.969, None, False), 0.969, False),
         ("p4", accuracy("feature cosine", -0.5, None, False), -0.5, False),
@@ -76,7 +78,7 @@ def test_a_verdict(precision, found, share, passed):
     verdict = judge(precision, found)
     assert verdict.passed is passed
     assert verdict.share == (None if share is None else pytest.approx(share))
-    assert (verdict.bound is None) == (precision in ("fp32", "fp16"))
+    assert (verdict.bound is None) == (precision == "fp32")
     assert json.loads(json.dumps(verdict.to_json()))["samples"] == 10
     if passed:
         require(verdict, "model.onnx")
@@ -92,7 +94,9 @@ def test_a_sentence_says_what_was_measured():
     assert (
         told == "top-1 0.4800 (96.00% of fp32's 0.5000) on 10 of some data; at least 98% is asked"
     )
-    told = judge("fp16", accuracy("feature cosine", 0.9, None, False)).sentence()
+    told = judge("fp16", accuracy(value=0.5, reference=0.5)).sentence()
+    assert told.endswith("at least 99.5% is asked")
+    told = judge("fp32", accuracy("feature cosine", 0.9, None, False)).sentence()
     assert told == "feature cosine 0.9000 on 10 of some data"
 
 

@@ -11,7 +11,8 @@ from edgevit.difference import sqnr
 from edgevit_export.backends import litert, litert_half
 from edgevit_export.backends.litert_graph import Graph
 from edgevit_export.formats import FORMATS
-from edgevit_export.lower import HALVES, lower
+from edgevit_export.halves import HALVES
+from edgevit_export.lower import lower
 from edgevit_export.names import Names
 from edgevit_export.scheme import Scheme
 from edgevit_runtimes.cores import CORES, DEFAULT_CORE
@@ -99,7 +100,7 @@ def test_nothing_without_a_kernel_is_left(precision, written):
 @pytest.mark.parametrize("precision", ["fp16", "w8a8"])
 def test_the_file_says_what_its_floats_are(precision, written):
     half, _ = written[precision]
-    assert half.facts["floats"] == f"{HALVES}, else float32"
+    assert half.facts["floats"] == HALVES["litert"].fact["floats"]
     names = [entry.name for entry in Graph(half.path.read_bytes()).model.metadata]
     assert litert_half.METADATA.encode() in names
 
@@ -107,11 +108,24 @@ def test_the_file_says_what_its_floats_are(precision, written):
 def test_float_files_are_as_they_were(forms, tmp_path):
     names = Names(("image",), ("out",))
     example = (torch.zeros(SHAPE),)
-    for precision in set(FORMATS["litert"].precisions) - set(FORMATS["litert"].half) - {"w4"}:
+    for precision in set(FORMATS["litert"].precisions) - set(HALVES["litert"].precisions) - {"w4"}:
         path = tmp_path / f"{precision}.tflite"
         artifact = lower(forms, example, "litert", Scheme(precision), path, names)
         known = [entry.name for entry in Graph(path.read_bytes()).model.metadata]
         assert litert_half.METADATA.encode() not in known
+        assert "floats" not in artifact.facts
+
+
+def test_what_asks_for_float32_keeps_all_of_its_file_in_float32(tmp_path, samples):
+    """No part of a .tflite file can be left out of the halves."""
+    torch.manual_seed(0)
+    model = Forms().eval()
+    model.stem.keeps_fp32 = True
+    for scheme in (Scheme("fp16"), Scheme("w8a8")):
+        path, names = tmp_path / "model.tflite", Names(("image",), ("out",))
+        artifact = lower(model, (torch.zeros(SHAPE),), "litert", scheme, path, names, samples)
+        told = Graph(path.read_bytes()).model.metadata
+        assert litert_half.METADATA.encode() not in [entry.name for entry in told]
         assert "floats" not in artifact.facts
 
 
