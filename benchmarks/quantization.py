@@ -25,7 +25,7 @@ from edgevit.bundle.opened import Bundle, open_bundle
 from edgevit.bundle.ports import to_file
 from edgevit.deployment.export import deploy
 from edgevit.errors import EdgevitError
-from edgevit.evaluation.gates import GATES, judge
+from edgevit.evaluation.gates import judge
 from edgevit.networks.zoo import MODELS
 from edgevit.request.spec import DeploySpec, Evaluate
 from edgevit.weights import demo_weights
@@ -160,16 +160,14 @@ def _texts(word: str, found: Mapping[str, Any]) -> list[str]:
         score["metric"] if score else "-",
         f"{score['value']:.4f}" if score else "-",
         f"{score['reference']:.4f}" if score and score["reference"] is not None else "-",
-        _gate(word, found) if score else "-",
+        _gate(found) if score else "-",
         f"{found['sqnr']:.1f} dB",
         size,
         _speed(found),
     ]
 
 
-def _gate(word: str, found: Mapping[str, Any]) -> str:
-    if word not in GATES:
-        return "none"
+def _gate(found: Mapping[str, Any]) -> str:
     return "kept" if found["passed"][0] else "**missed**"
 
 

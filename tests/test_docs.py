@@ -276,7 +276,7 @@ def test_the_table_of_precisions_is_that_of_the_formats() -> None:
 def test_the_words_of_precisions_are_explained() -> None:
     page = ROOT / "docs" / "quantization.md"
     told = {w.strip("` ") for row in table(page, "Precisions") for w in row[0].split(",")}
-    assert told == set(WORDS) - {"fp32", "fp16"}
+    assert told == set(WORDS) - {"fp32"}
 
 
 def test_the_exit_codes_are_those_of_the_errors() -> None:

@@ -46,11 +46,6 @@ def test_a_cell_has_score_size_and_speed():
     assert told["speed to fp32"] == "2.00 (2.00 to 2.00)"
 
 
-def test_a_precision_without_a_gate_says_so():
-    (line,) = lines({"vit-micro": row(fp16_onnx=cell())})
-    assert dict(zip(COLUMNS, line, strict=True))["gate"] == "none"
-
-
 def test_what_does_not_win_and_what_misses_is_said():
     slow = cell(seconds={"fp32": [0.001] * 20, "quantized": [0.002] * 20}, passed=[False])
     told = only(slow)
