@@ -115,7 +115,7 @@ class Bounds:
 
     def of_floats(self, floats: str) -> "Bounds":
         """The bounds where a file's floats were computed in these."""
-        if floats == HALF and self.agreement == MASK_AGREEMENT:
+        if floats.startswith(HALF) and self.agreement == MASK_AGREEMENT:
             return replace(self, agreement=HALF_AGREEMENT)
         return self
 
@@ -147,9 +147,10 @@ class Verification:
 
 def floats_on(artifact: Artifact, device: Device) -> str:
     """In what a device computes the floats of a file that leaves it the choice; else nothing."""
-    if FLOATS not in artifact.facts:
+    halves = HALVES.get(artifact.format)
+    if halves is None or FLOATS not in artifact.facts:
         return ""
-    return HALF if computes_half(device) else HALVES[artifact.format].elsewhere
+    return HALF if computes_half(device) else halves.elsewhere
 
 
 def check_parity(

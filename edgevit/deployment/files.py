@@ -1,5 +1,6 @@
 """One file of a bundle: rewritten for its format, exported, and compared with the fp32 network."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from edgevit_export.scheme import Scheme
 from edgevit_runtimes.cores import DEFAULT_CORE
 from edgevit_runtimes.device import Device
 from edgevit_runtimes.devices import can_run, emulated_ready, where
+from edgevit_runtimes.errors import RunFailed
 from edgevit_runtimes.setup.emulated import COMMAND
 
 if TYPE_CHECKING:
@@ -30,10 +32,8 @@ if TYPE_CHECKING:
 
 WEIGHTS_ALONE = "onnx"  # whose fp16 has products in float32
 FEW = 2  # cases that a file is run on under emulation without being asked to
-NOT_IN_HALF = (
-    "ARM cores compute its floats in float16, which was not executed"
-    f" ({COMMAND}, or --verify-on DEVICE)"
-)
+MOST_GMACS = 8.0  # of such a file: one or two minutes a case
+NOT_IN_HALF = "ARM cores compute its floats in float16, which was not executed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +154,7 @@ def verify_elsewhere(
         bounds = bounds_for(prepared.spec, artifact.precision)
         try:
             verification = check_parity(artifact, some, bounds, device=device)
-        except CheckFailed as error:
+        except (CheckFailed, RunFailed) as error:  # a graph may fail to open in halves alone
             repair = "--precision fp32" if here.floats else error.next
             raise CheckFailed(f"On {where(device)}, {error.message}", next=repair) from error
         found.append(Elsewhere(str(device), verification))
@@ -167,11 +167,21 @@ def verify_elsewhere(
             report(Step("note", f"{name}: {where(device)} opens no such files"))
     known = (here, *(entry.verification for entry in found))
     if here.floats and all(one.floats != HALF for one in known):
-        if emulated_ready():
-            execute(Device("emulated", DEFAULT_CORE), cases[:FEW])
+        if not emulated_ready():
+            why = f"{COMMAND}, or --verify-on DEVICE"
+        elif _gmacs(prepared.spec) > MOST_GMACS:
+            why = f"it takes minutes: --verify-on emulated:{DEFAULT_CORE}"
         else:
-            report(Step("note", f"{name}: computed{here.in_floats} here; {NOT_IN_HALF}"))
+            execute(Device("emulated", DEFAULT_CORE), cases[:FEW])
+            return tuple(found)
+        report(Step("note", f"{name}: computed{here.in_floats} here; {NOT_IN_HALF} ({why})"))
     return tuple(found)
+
+
+def _gmacs(spec: DeploySpec) -> float:
+    """Billions of multiply-adds at the size asked for, about: attention grows faster than that."""
+    card = spec.card
+    return card.gmacs * math.prod(spec.input_size or card.input_size) / math.prod(card.input_size)
 
 
 def _check_keep_float(patterns: Sequence[str], name: str, network: "Network") -> None:

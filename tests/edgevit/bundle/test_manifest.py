@@ -22,6 +22,7 @@ from edgevit.bundle.manifest import (
     dump,
     parse,
     with_accuracy,
+    with_accuracy_elsewhere,
 )
 from edgevit.bundle.opened import MANIFEST, Bundle
 from edgevit.errors import BundleError, CheckFailed
@@ -320,6 +321,33 @@ def test_the_same_metric_and_data_are_measured_anew(manifest: Manifest) -> None:
     with pytest.raises(BundleError, match="already has 32 measurements"):
         with_accuracy(many, {path: replace(SCORED, data="one more")})
     with_accuracy(many, {path: replace(SCORED, data="3")})
+
+
+def test_scores_of_other_devices_are_kept_apart(manifest: Manifest) -> None:
+    path, checked = manifest.files[0].path, manifest.files[0].verification
+    first, second = (Accuracy("top-1", v, 0.5, 10, "some data", True) for v in (0.5, 0.25))
+
+    def scored(known: Manifest, entry: Accuracy, device: str) -> Manifest:
+        return with_accuracy_elsewhere(known, {path: entry}, device, {path: checked})
+
+    one = scored(manifest, first, "emulated:cortex-a77")
+    assert one.files[0].elsewhere == (Elsewhere("emulated:cortex-a77", checked, (first,)),)
+    assert one.accuracy == manifest.accuracy, "it is said of this machine"
+    assert parse(dump(one)) == one
+    two = scored(scored(one, second, "emulated:cortex-a77"), first, "adb")
+    assert [entry.accuracy for entry in two.files[0].elsewhere] == [(second,), (first,)]
+    assert two.files[1:] == manifest.files[1:]
+    crowded = replace(
+        manifest,
+        files=(
+            replace(
+                manifest.files[0],
+                elsewhere=tuple(Elsewhere(f"ssh:a@b{n}", checked) for n in range(MAX_DEVICES)),
+            ),
+        ),
+    )
+    with pytest.raises(BundleError, match=f"{MAX_DEVICES} devices"):
+        scored(crowded, first, "adb")
 
 
 def test_the_word_for_all_files_is_theirs(manifest: Manifest) -> None:

@@ -192,6 +192,10 @@ def test_bounds_of_a_precision():
 def test_masks_of_halves_have_a_bound_of_their_own():
     bounds = Bounds.of("fp16", True, None, None)
     assert bounds.of_floats("float16") == replace(bounds, agreement=HALF_AGREEMENT)
+    for entry in HALVES.values():
+        narrow = entry.elsewhere.startswith("float16")
+        wanted = HALF_AGREEMENT if narrow else MASK_AGREEMENT
+        assert bounds.of_floats(entry.elsewhere).agreement == wanted
     assert bounds.of_floats("float32") == bounds.of_floats("") == bounds
     for other in (Bounds.of("w8a8", True, None, None), Bounds.of("fp16", False, None, None)):
         assert other.of_floats("float16") == other
@@ -204,6 +208,7 @@ def test_what_a_device_computes_floats_in(monkeypatch):
         plain = Artifact(name, Path("model"), "fp16", 1, "", (), (), {})
         assert floats_on(plain, LOCAL) == floats_on(plain, core) == ""
         half = replace(plain, facts=entry.fact)
+        assert floats_on(replace(half, format="onnx"), core) == "", "a manifest that lies"
         assert (floats_on(half, LOCAL), floats_on(half, core)) == (entry.elsewhere, "float16")
 
 

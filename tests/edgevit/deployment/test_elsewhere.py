@@ -84,9 +84,22 @@ def test_halves_that_nothing_executed_are_told(
     told: list[str] = []
     bundle = deploy(replace(HALF, output_dir=tmp_path / "out"), lambda s: told.append(s.text))
     assert bundle.manifest.files[0].elsewhere == ()
-    assert f"model.tflite: computed in float32 here; {files.NOT_IN_HALF}" in told
+    (note,) = (text for text in told if files.NOT_IN_HALF in text)
+    assert note.startswith("model.tflite: computed in float32 here; ARM cores")
+    assert note.endswith("(edgevit device setup emulated, or --verify-on DEVICE)")
     sentence = "in float32; ARM cores compute its floats in float16, which was not executed."
     assert sentence in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_large_networks_are_not_emulated_without_being_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "emulated_ready", lambda: True)
+    monkeypatch.setattr(files, "MOST_GMACS", 0.0001)
+    told: list[str] = []
+    bundle = deploy(replace(HALF, output_dir=tmp_path / "out"), lambda s: told.append(s.text))
+    assert bundle.manifest.files[0].elsewhere == ()
+    assert any(text.endswith("--verify-on emulated:cortex-a77)") for text in told)
 
 
 def test_what_is_wrong_in_half_alone_is_not_sealed(

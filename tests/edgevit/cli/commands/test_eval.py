@@ -104,3 +104,31 @@ def test_ctrl_c_says_how_to_go_on(bundle, capsys, monkeypatch):
     assert "Resuming after 4 of 8 scenes" in capsys.readouterr().err
     assert len(calls) == 6 + 4
     assert list(bundle.parent.glob(".out.eval-*.json")) == []
+
+
+@pytest.mark.usefixtures("emulated_device")
+def test_scores_of_another_device_stand_beside_its_name(bundle, capsys):
+    words = ("--data", "scenes", "--max-samples", 2, "--device", "emulated:cortex-a77")
+    assert run(bundle, "--data", "scenes", "--max-samples", 2, "--quiet") == 0
+    here = open_bundle(bundle).manifest.files[0].accuracy
+    capsys.readouterr()
+    assert run(bundle, *words, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["device"] == "emulated:cortex-a77"
+    (file,) = open_bundle(bundle).manifest.files
+    (there,) = file.elsewhere
+    assert file.accuracy == here, "what was measured here stays"
+    assert there.device == "emulated:cortex-a77"
+    assert there.verification.status == "executed"
+    assert (there.accuracy[0].metric, there.accuracy[0].samples) == ("top-1", 2)
+    assert there.accuracy[0].value == here[0].value, "fp32 answers alike on ARM"
+    run(bundle, *words, "--quiet")
+    assert open_bundle(bundle).manifest.files[0].elsewhere == (there,)
+
+
+def test_a_device_that_is_not_set_up_is_told_before_anything_is_measured(
+    bundle, capsys, monkeypatch, tmp_path
+):
+    monkeypatch.setenv("EDGEVIT_EMULATED_HOME", str(tmp_path / "absent"))
+    assert run(bundle, "--data", "scenes", "--device", "emulated:cortex-a77") == 3
+    assert "edgevit device setup emulated" in capsys.readouterr().err
+    assert run(bundle, "--data", "scenes", "--device", "gpu") == 2
