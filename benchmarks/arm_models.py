@@ -64,7 +64,11 @@ def cells(names: Sequence[str] = ()) -> Iterator[Cell]:
 def rows(records: Mapping[str, Any]) -> list[list[str]]:
     """A row of `COLUMNS` a network, precision and runtime of which both files were tried."""
     found, core, lines = records["cells"], CORES[records["core"]], []
-    pairs = [(a, b) for a, b in zip(*[iter(cells())] * 2, strict=True) if a.key in found]
+    pairs = [
+        (straight, ours)
+        for straight, ours in zip(*[iter(cells())] * 2, strict=True)
+        if straight.key in found and ours.key in found
+    ]
     for first, second in pairs:
         straight, ours = found[first.key], found[second.key]
         macs = [cell["multiply_adds"] for cell in (straight, ours) if "multiply_adds" in cell]
