@@ -15,6 +15,7 @@ NORMS = (nn.LayerNorm, nn.BatchNorm1d, nn.BatchNorm2d)
 # Where values of order one leave what training gives: offsets stay near their start, and a
 # performer's exp(-|k|^2 / 2) does not vanish beside the 1e-8 that is added to its sum.
 SMALLER = {"sampling_offsets.weight": 0.2, ".kqv.weight": 0.22}
+DIRECTIONS = ".w"  # of a performer's random features: rows of norm sqrt(m), m of them
 PRODUCTS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d)
 
 
@@ -24,15 +25,20 @@ def fill_seeded(network: nn.Module, seed: int) -> str:
 
     Each tensor is a function of (seed, its name, its shape), the same on every machine. Nothing is
     left at zero or one, so that no rewrite is exact by accident, and values through the layers stay
-    of order one. What was never trained (fixed tables, fixed random features, the start of sampling
-    offsets) stays as it is built.
+    of order one. Fixed tables and the start of sampling offsets, which were never trained, stay as
+    they are built; fixed random directions are drawn anew, for they are built from another seed.
     """
     digest = hashlib.sha256()
     owners = dict(network.named_modules())
     for name, tensor in network.state_dict(keep_vars=True).items():
         owner = owners[name.rpartition(".")[0]]
         trained = not isinstance(tensor, nn.Parameter) or tensor.requires_grad
-        if trained and tensor.is_floating_point() and not name.endswith("sampling_offsets.bias"):
+        drawn_once = name.endswith(DIRECTIONS)
+        if (
+            (trained or drawn_once)
+            and tensor.is_floating_point()
+            and not name.endswith("sampling_offsets.bias")
+        ):
             drawn = _drawn(owner, name, tuple(tensor.shape), seed).astype(np.float32)
             tensor.copy_(torch.from_numpy(drawn))
         digest.update(f"{name} {tuple(tensor.shape)}".encode())
@@ -56,6 +62,8 @@ def _drawn(
         per_output = shape[1:] if not isinstance(owner, nn.ConvTranspose2d) else (shape[0], 4)
         scale = next((by for end, by in SMALLER.items() if name.endswith(end)), 1.0)
         return scale / math.sqrt(math.prod(per_output)) * rng.standard_normal(shape, np.float32)
+    if name.endswith(DIRECTIONS):
+        return math.sqrt(shape[0] / shape[1]) * rng.standard_normal(shape, np.float32)
     if "gamma" in last or len(shape) == 1:
         return rng.choice([-1.0, 1.0], shape) * rng.uniform(0.3, 0.9, shape)
     return 0.2 * rng.standard_normal(shape, np.float32)  # tokens and tables
