@@ -34,6 +34,7 @@ from edgevit_runtimes.errors import RunFailed
 
 SEARCHED = 64  # samples that mixtures are compared on; the file is held to the whole of the data
 MIXED = "mixed"
+SIMULATED = "halves simulated in torch"  # of a score, where the file itself was not what ran
 
 
 @dataclass(slots=True)
@@ -209,8 +210,11 @@ def _gated(prepared: Prepared, made: Mapping[str, Made], report: Report) -> dict
         )
     gated = dict(made)
     for name, result in measured.items():
-        verdict = judge(made[name].artifact.precision, result.accuracy)
-        gated[name] = replace(made[name], accuracy=(result.accuracy,), verdict=verdict)
+        accuracy = result.accuracy
+        if _simulated(made[name]):
+            accuracy = replace(accuracy, data=f"{accuracy.data}, {SIMULATED}")
+        verdict = judge(made[name].artifact.precision, accuracy)
+        gated[name] = replace(made[name], accuracy=(accuracy,), verdict=verdict)
     return gated
 
 
@@ -228,7 +232,6 @@ def _tell(prepared: Prepared, file: Made, state: _Waiting, report: Report) -> No
             else "MISSES its gate, accepted by --accept-accuracy"
         )
         kept = "measured" if verdict.bound is None else kept
-        kept += ", its halves simulated in torch" if _simulated(file) else ""
         report(Step("done", f"{name} ({precision}) {kept}: {verdict.sentence()}"))
     elif gate_of(precision, agreement_name(prepared.subject)) is not None:
         why = file.verification.reason or "there is no data for it"

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 LAYER_NORM = torch.ops.aten.native_layer_norm.default
 
 
-class Halves(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves it untyped
+class InHalves(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves it untyped
     """Rounds the result of every operation to float16."""
 
     def __torch_dispatch__(
@@ -65,7 +65,7 @@ def half_run(network: "Network") -> Run:
     run = network_run(narrow)
 
     def halved(tensor: FloatArray) -> Sequence[Any]:
-        with Halves():  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        with InHalves():  # type: ignore[no-untyped-call]  # torch leaves it untyped
             return run(rounded(torch.from_numpy(tensor)).numpy())
 
     return halved

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from edgevit_export.artifact import Contents
-from edgevit_export.backends.executorch_half import Halves, partitioner
+from edgevit_export.backends.executorch_half import Halved, partitioner
 from edgevit_export.borders import describe, outputs_of
 from edgevit_export.capture import capture
 from edgevit_export.halves import HALVES
@@ -33,7 +33,7 @@ def write(
         facts.update(counts)
     if scheme.precision == "fp16":
         layers = layers_of(model, example, scheme)
-        lowered = Halves(model, kept_fp32(model) | frozenset(layers.floats))
+        lowered = Halved(model, kept_fp32(model) | frozenset(layers.floats))
         facts.update({**layers.facts, **HALVES["executorch"].fact})
     with quiet(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # executorch's own deprecations, of torch and of itself

@@ -12,7 +12,7 @@ from torch.utils import _pytree as pytree
 from edgevit_export.quantization.layers import check_half
 
 
-class Halves(nn.Module):
+class Halved(nn.Module):
     """A copy of a network whose numbers are float16, with inputs and outputs as they were.
 
     The modules of the paths `kept`, and what is inside of them, are computed in float32; between

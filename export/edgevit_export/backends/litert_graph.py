@@ -88,7 +88,7 @@ class Graph:
 
     def packed(self) -> bytes:
         """The file's content."""
-        import flatbuffers  # type: ignore[import-untyped]
+        import flatbuffers  # type: ignore[import-untyped]  # it ships no types
 
         builder = flatbuffers.Builder(self._size + BYTES_MORE)
         builder.Finish(self.model.Pack(builder), IDENTIFIER)

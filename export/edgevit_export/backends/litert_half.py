@@ -14,7 +14,7 @@ import numpy as np
 
 from edgevit_export.backends.litert_graph import Graph, ints
 
-METADATA, HALVES = "reduced_precision_support", b"fp16accfp16"
+METADATA, ALLOWED = "reduced_precision_support", b"fp16accfp16"
 
 
 def allow_half(graph: Graph) -> None:
@@ -22,7 +22,7 @@ def allow_half(graph: Graph) -> None:
     turn_left_operands(graph)
     turn_constant_operands(graph)
     flatten_pads(graph)
-    graph.tell(METADATA, HALVES)
+    graph.tell(METADATA, ALLOWED)
 
 
 def turn_left_operands(graph: Graph) -> None:

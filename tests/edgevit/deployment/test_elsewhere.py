@@ -71,6 +71,7 @@ def test_halves_are_executed_on_an_emulated_core_without_being_asked_for(tmp_pat
     assert less is not None
     assert noise < less, "halves round more than weights alone"
     assert "executed model.tflite on arm64 (emulated cortex-a77) in float16" in told
+    assert file.accuracy[0].data.endswith(", halves simulated in torch"), "the file was not it"
     readme = (tmp_path / "out" / "README.md").read_text()
     assert "in float32; also on emulated:cortex-a77 in float16." in readme
     (again,) = verify_bundle(bundle, device=parse_device("emulated:cortex-a77")).values()
@@ -111,7 +112,7 @@ def test_what_is_wrong_in_half_alone_is_not_sealed(
     def check(*given: object, device: Device = LOCAL, **asked: object) -> Verification:
         if device != LOCAL:
             raise CheckFailed("model.tflite: logits holds values that are not finite.")
-        return checked(*given, **asked)  # type: ignore[arg-type]
+        return checked(*given, **asked)  # type: ignore[arg-type]  # as they came
 
     monkeypatch.setattr(files, "check_parity", check)
     monkeypatch.setattr(files, "emulated_ready", lambda: True)

@@ -10,13 +10,13 @@ from edgevit.difference import sqnr
 from edgevit.evaluation.subject import network_run
 from edgevit.networks.create import create_model
 from edgevit.networks.line import run_line
-from edgevit.quantize.halves import Halves, half_run, layer_norm, rounded
+from edgevit.quantize.halves import InHalves, half_run, layer_norm, rounded
 from edgevit.weights import demo_weights
 
 
 def test_results_have_the_numbers_of_float16() -> None:
     x = torch.linspace(-3, 3, 97)
-    with Halves():
+    with InHalves():
         y = torch.sin(x) * 1.7 + 0.1
     assert torch.equal(y, y.half().float())
     assert not torch.equal(y, torch.sin(x) * 1.7 + 0.1)
@@ -25,7 +25,7 @@ def test_results_have_the_numbers_of_float16() -> None:
 
 def test_integers_and_views_stay() -> None:
     kept = torch.full((2, 3), 1e6)
-    with Halves():
+    with InHalves():
         assert int(torch.tensor(70_001) + 1) == 70_002
         assert kept.view(3, 2)[0, 0].item() == 1e6, "a view is no result"
         assert torch.isinf(kept * 1).all()
@@ -41,7 +41,7 @@ def test_a_norm_overflows_where_its_squares_do() -> None:
     small = x / 10
     assert torch.allclose(layer_norm(small, [64], None, None, 1e-6)[0], wanted, atol=0.02)
     weight, bias = torch.rand(64) + 0.5, torch.randn(64)
-    with Halves():
+    with InHalves():
         inside = F.layer_norm(small, [64], weight, bias)
     assert torch.allclose(inside, F.layer_norm(small, [64], weight, bias), atol=0.03)
 
